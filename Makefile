@@ -1,0 +1,59 @@
+# Each target does what it needs first, set-up included: `make demo` and `make test` work on a fresh clone.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv demo check test test-all bench chaos clean
+
+BIN := .venv/bin
+READY := .venv/.ready
+BENCH_READY := .venv/.ready-bench
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(READY) ## set up .venv and nothing else
+
+# torch goes first and alone, so that pip settles its build (CPU or CUDA) before the rest depends on it.
+$(READY): pyproject.toml
+	@for candidate in python3.11 python3 python3.12; do \
+	    if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
+	    then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+	    echo "Tumbler needs Python 3.11 or 3.12, and none was found on the PATH: install python3.11." >&2; exit 1; \
+	fi; \
+	echo "==> .venv with $$("$$python" --version)"; "$$python" -m venv .venv
+	@echo "==> torch (the longest part: a minute or more)"; $(BIN)/pip install -q 'torch~=2.13.0'
+	@echo "==> tumbler and its tools"; $(BIN)/pip install -q -e '.[dev]'
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	@echo "==> the benchmarks' peers"; $(BIN)/pip install -q -e '.[bench]'
+	@touch $@
+
+demo: $(READY) ## a real run with a kill in the middle, and its summary
+	@$(BIN)/tumbler demo
+
+check: $(READY) ## format, lint, types, layers and unit tests, in under a minute
+	@echo "==> format and lint"; $(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
+	@echo "==> types"; $(BIN)/mypy --no-error-summary
+	@echo "==> layers"; $(BIN)/lint-imports --config pyproject.toml >.venv/layers.log || { cat .venv/layers.log; exit 1; }
+	@echo "==> unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q
+
+test: check ## check, then the tests that start Ray
+	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q
+
+test-all: test chaos ## everything there is
+
+chaos: $(READY) ## the tests that break things at random
+	@if [ -d tests/chaos ]; then echo "==> chaos tests"; $(BIN)/python -m pytest tests/chaos -q; \
+	else echo "==> no chaos tests yet"; fi
+
+bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers
+	@for name in $$($(BIN)/python -m benchmarks --list); do \
+	    echo "==> $$name"; $(BIN)/python -m benchmarks "$$name" --json; \
+	done
+
+clean: ## remove what the targets above made
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
