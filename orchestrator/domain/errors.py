@@ -1,7 +1,7 @@
 """Every error that Tumbler raises on purpose, under one root.
 
-Each class says how a command ends when nobody handles it (`exit_code`). All of them cross process borders, so each must
-pickle: what the constructor takes by position is what lands in `args`.
+Each class says how a command ends when nobody handles it (`exit_code`). All of them cross process borders, so
+each must pickle: what the constructor takes by position is what lands in `args`.
 """
 
 from collections.abc import Iterable

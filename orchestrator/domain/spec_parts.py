@@ -1,0 +1,197 @@
+"""The sections of a run spec that are not about learning: workers, code, checkpoints, patience."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from orchestrator.domain.spec_fields import (
+    Amount,
+    Budget,
+    Bytes,
+    Conflict,
+    Count,
+    EnvironmentName,
+    Flag,
+    Interval,
+    Patience,
+    PatienceOrAuto,
+    Seconds,
+    SpecPart,
+    Words,
+    describe,
+    only_available,
+)
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_RANGE: Final = re.compile(r"\s*([0-9]{1,9})\s*(?::\s*([0-9]{1,9})\s*)?")
+
+
+def split_scheme(location: str) -> tuple[str, str]:
+    """(`file`, `./runs`) for `file://./runs`; a plain path counts as scheme `file`."""
+    match = _SCHEME.fullmatch(location)
+    return (match[1].lower(), match[2]) if match else ("file", location)
+
+
+class WorkersSpec(SpecPart):
+    """How many workers a run needs and how many it can use; also written `2`, `1:4` or `[1, 4]`."""
+
+    min: Count = 1
+    """The run waits (QUEUED) while the cluster cannot grant this many."""
+    max: Count = Field(default_factory=lambda earlier: int(earlier["min"]))
+    """Left out: as many as `min`, so the group has a fixed size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        match value:
+            case WorkersSpec() | Mapping():
+                return value
+            case str():
+                found = _RANGE.fullmatch(value)
+                if found:
+                    return {"min": int(found[1]), "max": int(found[2] or found[1])}
+            case Sequence() if len(value) == 2:
+                return {"min": value[0], "max": value[1]}
+            case int() if not isinstance(value, bool):
+                return {"min": value, "max": value}
+        raise ValueError(f"expected 2, '1:4', [1, 4] or {{min: 1, max: 4}}, got {describe(value)}")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.min > self.max:
+            yield Conflict(("min", "max"), f"expected at most workers.max ({self.max}), got {self.min}")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        mapping = handler.resolve_ref_schema(handler(core_schema))
+        forms = [
+            {"type": "integer", "minimum": 1},
+            {"type": "string", "pattern": "^[0-9]+(:[0-9]+)?$"},
+            {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
+        ]
+        return {"description": mapping.get("description", ""), "anyOf": [dict(mapping), *forms]}
+
+
+class ResourcesSpec(SpecPart):
+    """What one worker claims from its node."""
+
+    cpu: Amount = 1.0
+    """Cores; a part of one is allowed."""
+    gpu: Amount = 0.0
+    """Devices; a part of one is allowed, more than one must be whole."""
+    memory: Bytes | None = None
+    """Bytes, also `2Gi` or `512M`; None claims none."""
+    threads: Count = 1
+    """Threads that torch computes with; part of the result's bits, so they never follow the node."""
+    labels: dict[Words, str] = Field(default_factory=dict)
+    """Labels that the worker's node must carry."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.gpu > 1 and not self.gpu.is_integer():
+            yield Conflict(("gpu",), f"more than one GPU must be a whole number, got {self.gpu}")
+        if self.cpu == 0 and self.gpu == 0:
+            yield Conflict(
+                ("cpu", "gpu"),
+                "expected more than 0 of cpu or gpu, got 0 of both; a worker must claim something",
+            )
+
+
+class CodeSpec(SpecPart):
+    """The user's code and its surroundings, shipped to every node."""
+
+    working_dir: Words = "."
+    """A folder; a relative one counts from where the run is submitted."""
+    exclude: tuple[Words, ...] = ()
+    """Patterns as in `.gitignore` of what not to ship."""
+    env: dict[EnvironmentName, str] = Field(default_factory=dict)
+    pip: tuple[Words, ...] = ()
+    """Requirements as `pip install` takes them."""
+
+
+class ParallelismSpec(SpecPart):
+    """How one model is spread over workers; this version knows plain data parallelism only."""
+
+    replicate: Annotated[Literal["auto"], only_available("auto")] = "auto"
+    """Copies of the model; `auto` makes as many as there are workers."""
+    shard: Annotated[Literal[1], only_available(1)] = 1
+    tensor: Annotated[Literal[1], only_available(1)] = 1
+    pipeline: Annotated[Literal[1], only_available(1)] = 1
+    sync: Annotated[Literal["allreduce"], only_available("allreduce")] = "allreduce"
+    compression: Annotated[Literal["none"], only_available("none")] = "none"
+
+
+def _local_storage(location: str) -> str:
+    scheme, path = split_scheme(location)
+    if scheme != "file":
+        raise ValueError(f"expected a folder such as './runs' or 'file:///data/runs', got scheme {scheme!r}")
+    if not path:
+        raise ValueError(f"expected a folder such as './runs' or 'file:///data/runs', got {location!r}")
+    return location
+
+
+class KeepBest(SpecPart):
+    """Keep the best checkpoint too, besides the last ones."""
+
+    metric: Words
+    """A metric of the evaluation, such as `val_loss`."""
+    mode: Literal["min", "max"] = "min"
+
+
+class CheckpointSpec(SpecPart):
+    """Where the run directory lies, and when a checkpoint is committed and dropped."""
+
+    storage: Annotated[str, AfterValidator(_local_storage)] = "file://./runs"
+    """A folder, plain or as `file://`, that all nodes see; the run directory is made inside it."""
+    every: Interval = 100
+    """Steps between two committed checkpoints; the last step always gets one."""
+    keep_last: Count = 3
+    keep_best: KeepBest | None = None
+
+    @property
+    def storage_path(self) -> Path:
+        """The folder as a path; a relative one counts from where the run is submitted."""
+        return Path(split_scheme(self.storage)[1])
+
+
+class RetrySpec(SpecPart):
+    """How much may go wrong before a run is FAILED; its own errors are counted apart from the cluster's."""
+
+    max_failures: Budget = 3
+    """Errors of the user's own code that are forgiven; -1 forgives all."""
+    max_preemptions: Budget = -1
+    """Times the run may be preempted; -1 sets no limit."""
+    max_losses_without_progress: Count = 3
+    """Losses or errors in a row at one step, whoever caused them."""
+    hang_timeout: PatienceOrAuto = None
+    """Seconds without a step until a worker counts as hung; None (also `auto`) follows the run's own pace."""
+    start_timeout: Patience = 600.0
+    """Seconds until a worker must be ready to train; also `10m`."""
+    on_nan: Annotated[Literal["skip"], only_available("skip")] = "skip"
+    """What becomes of a step whose gradient is not finite: `skip` leaves the parameters as they are."""
+
+
+class StopSpec(SpecPart):
+    """When a run ends before its work is done."""
+
+    max_duration: Patience | None = None
+    """Seconds from the first start, also `2h`; None sets no limit."""
+    grace: Annotated[Seconds, Field(ge=0)] = 30.0
+    """Seconds, also `30s`, for a last checkpoint after a wish to stop."""
+
+
+class LogSpec(SpecPart):
+    """Where metrics go, besides the run directory."""
+
+    tensorboard: Flag = False
+
+
+def repeated(values: Sequence[str]) -> tuple[str, ...]:
+    """The values that occur more than once, each named once, in order."""
+    return tuple(value for value, count in Counter(values).items() if count > 1)
