@@ -1,0 +1,46 @@
+"""What happened to a run, one event each, as the event journal and every stream of events carry it."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class EventKind(StrEnum):
+    RUN_STARTED = "run-started"
+    RUN_RESUMED = "run-resumed"
+    RUN_ENDED = "run-ended"
+    GENERATION_STARTED = "generation-started"
+    WORKER_STARTED = "worker-started"
+    WORKER_WARM = "worker-warm"
+    WORKER_JOINED = "worker-joined"
+    WORKER_LOST = "worker-lost"
+    WORKER_HUNG = "worker-hung"
+    WORKER_RETIRED = "worker-retired"
+    WORKER_REFUSED = "worker-refused"
+    STRAGGLER_FOUND = "straggler-found"
+    DRAIN_NOTICED = "drain-noticed"
+    WAITING_FOR_CAPACITY = "waiting-for-capacity"
+    CHECKPOINT_COMMITTED = "checkpoint-committed"
+    CHECKPOINT_SKIPPED = "checkpoint-skipped"
+    CHECKPOINT_RESTORED = "checkpoint-restored"
+    EVALUATED = "evaluated"
+    STEP_SKIPPED = "step-skipped"
+    """Loss or gradient was not finite: the optimizer step was left out."""
+    BAD_ROW = "bad-row"
+    USER_ERROR = "user-error"
+    STOP_REQUESTED = "stop-requested"
+
+
+def event(kind: EventKind, message: str, *, now: datetime | None = None, **facts: object) -> dict[str, Any]:
+    """An event as a JSON object: `{"time", "kind", "message", ...facts}`.
+
+    The message is one sentence for people; programs read the kind and the facts (JSON values). `now` must
+    know its zone and defaults to the clock.
+    """
+    return {"time": timestamp(now), "kind": str(kind), "message": message, **facts}
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """RFC 3339 in UTC with milliseconds, such as `2026-01-31T23:59:59.125Z`; of now by default."""
+    utc = (moment or datetime.now(UTC)).astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -1,0 +1,197 @@
+"""Append-only journals: checksummed JSON lines in numbered segment files.
+
+Segment n of a journal is `NAME-00000n.jsonl`. A line is `{"seq":1,"crc":"8hex",...}`; the checksum is the
+CRC-32 of the line without its crc field and newline. Sequence numbers start at 1 and have no gaps, across
+segments too. One writer appends while any number of readers read: a line counts once its newline is there.
+"""
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from orchestrator.domain.disk import storage_errors, sync_path
+from orchestrator.domain.errors import StorageError
+
+_LINE = re.compile(rb'(\{"seq":(\d+)),"crc":"([0-9a-f]{8})"(.*\})', re.DOTALL)
+_MAX_PENDING_BYTES = 1 << 20
+
+
+class JournalWriter:
+    """The one writer of a journal; for one thread.
+
+    It goes on after the last whole line, in a segment of its own: what a crash tore off stays behind, unread.
+    That segment also shuts out the writer before: a zombie that wakes up finds it, and writes no more.
+
+    Raises StorageError where the disk fails, the last whole line is broken, or a newer writer took over.
+    """
+
+    def __init__(self, folder: Path, name: str, *, max_bytes: int = 8 << 20) -> None:
+        self._folder = folder
+        self._name = name
+        self._max_bytes = max_bytes
+        self._pending = bytearray()
+        self._descriptor = -1
+        with storage_errors("write", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            segments = _segments(folder, name)
+            self._seq = _last_seq(segments)
+            self._open_segment(_number(segments[-1]) + 1 if segments else 1)
+            if segments:
+                # Once more, for the writer before is shut out only now; `sync` will not see its segment.
+                self._seq = _last_seq(segments)
+                sync_path(segments[-1])
+
+    def append(self, record: Mapping[str, object]) -> int:
+        """Adds a record (JSON values; no "seq" or "crc" of its own) and returns its sequence number.
+
+        Costs microseconds: it only fills a buffer, which `flush` hands over (or `append` itself at 1 MiB). A
+        record is kept even where that raises StorageError, and the next flush tries again.
+        """
+        if "seq" in record or "crc" in record:
+            raise ValueError(f"the journal itself fills in seq and crc, got {sorted(record)}")
+        seq = self._seq + 1
+        text = json.dumps({"seq": seq, **record}, separators=(",", ":"))
+        cut = len(f'{{"seq":{seq}')
+        self._pending += f'{text[:cut]},"crc":"{zlib.crc32(text.encode()):08x}"{text[cut:]}\n'.encode()
+        self._seq = seq
+        if len(self._pending) >= _MAX_PENDING_BYTES:
+            self.flush()
+        return seq
+
+    def flush(self) -> None:
+        """Hands what was appended to the operating system: readers see it, and a kill cannot undo it."""
+        with storage_errors("write", self._path):
+            if self._next_path.exists():
+                raise StorageError(
+                    f"a newer writer took over the journal {self._name} in {self._folder}",
+                    hint="the newer attempt owns the run; stop this one",
+                )
+            while self._pending:
+                num_bytes = os.write(self._descriptor, self._pending)
+                del self._pending[:num_bytes]
+                self._size += num_bytes
+            if self._size >= self._max_bytes:
+                self._rotate()
+
+    def sync(self) -> None:
+        """Flushes and waits for the disk (milliseconds): a power cut cannot undo it either."""
+        self.flush()
+        with storage_errors("write", self._path):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Flushes and closes; the second time it does nothing."""
+        if self._descriptor < 0:
+            return
+        try:
+            self.flush()
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence number of the newest record, 0 for an empty journal."""
+        return self._seq
+
+    def _rotate(self) -> None:
+        finished = self._descriptor
+        os.fsync(finished)  # `sync` will see the next segment only
+        self._open_segment(self._number + 1)
+        os.close(finished)
+
+    def _open_segment(self, number: int) -> None:
+        path = _segment(self._folder, self._name, number)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        self._path, self._next_path = path, _segment(self._folder, self._name, number + 1)
+        self._number, self._size = number, 0
+        sync_path(self._folder)
+
+
+def read_journal(folder: Path, name: str, *, after_seq: int = 0) -> Iterator[dict[str, Any]]:
+    """Yields the records after `after_seq` in order, each with its "seq"; none where there is no journal.
+
+    A last line without its newline is not there yet. Memory: one segment at a time. Raises StorageError,
+    naming file and line, where a line is broken or a sequence number is missing.
+    """
+    segments = _segments(folder, name)
+    start = _segment_of(segments, after_seq + 1)
+    expected = 1 if start == 0 else None
+    for path in segments[start:]:
+        for number, line in enumerate(_whole_lines(path), start=1):
+            seq, text = _checked(line, path, number)
+            if expected not in (None, seq):
+                raise StorageError(f"{path}:{number}: record {expected} is missing, found record {seq}")
+            expected = seq + 1
+            if seq > after_seq:
+                yield json.loads(text)
+
+
+def _segments(folder: Path, name: str) -> list[Path]:
+    pattern = re.compile(re.escape(name) + r"-\d{6,}\.jsonl")
+    with storage_errors("read", folder):
+        if not folder.exists():
+            return []
+        return sorted((path for path in folder.iterdir() if pattern.fullmatch(path.name)), key=_number)
+
+
+def _segment(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}-{number:06d}.jsonl"
+
+
+def _number(segment: Path) -> int:
+    return int(segment.stem.rpartition("-")[2])
+
+
+def _segment_of(segments: list[Path], seq: int) -> int:
+    """The index of the segment in which record `seq` is or would be; only first lines are read."""
+    for index in range(len(segments) - 1, 0, -1):
+        with storage_errors("read", segments[index]), segments[index].open("rb") as file:
+            line = file.readline()
+        if line.endswith(b"\n") and _checked(line[:-1], segments[index], 1)[0] <= seq:
+            return index
+    return 0
+
+
+def _whole_lines(segment: Path) -> list[bytes]:
+    # What follows the last newline is being written, or was torn by a crash. If it was a whole record once,
+    # the next sequence number tells.
+    with storage_errors("read", segment):
+        return segment.read_bytes().split(b"\n")[:-1]
+
+
+def _checked(line: bytes, path: Path, number: int) -> tuple[int, bytes]:
+    """(sequence number, JSON text without the checksum) of a line."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _broken(path, number, "it is not a journal record")
+    text = match[1] + match[4]
+    if zlib.crc32(text) != int(match[3], 16):
+        raise _broken(path, number, "its checksum does not match")
+    return int(match[2]), text
+
+
+def _broken(path: Path, number: int, why: str) -> StorageError:
+    hint = "the records before this line are sound; bring the file back from a copy"
+    return StorageError(f"{path}:{number}: the line is broken, {why}", hint=hint)
+
+
+def _last_seq(segments: list[Path]) -> int:
+    for segment in reversed(segments):
+        lines = _whole_lines(segment)
+        if lines:
+            return _checked(lines[-1], segment, len(lines))[0]
+    return 0
