@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 LONGEST_NAME: Final = 63
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # fmt: off
 _ADJECTIVES: Final = (
     "able", "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "clever", "cosmic", "crisp",
@@ -45,7 +45,7 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: with a sentence for the user that proposes a legal name.
     """
-    if _NAME.fullmatch(name):
+    if re.fullmatch(NAME_PATTERN, name):
         return name
     if len(name) > LONGEST_NAME:
         raise ValueError(f"expected at most {LONGEST_NAME} characters, got {len(name)}")

@@ -15,8 +15,8 @@ from orchestrator.domain.spec_fields import (
     EnvironmentName,
     JsonObject,
     Name,
+    Priority,
     SpecPart,
-    WholeNumber,
     Words,
     describe,
 )
@@ -93,7 +93,7 @@ class RunSpec(SpecPart):
     """A DNS label of at most 63 characters; left out, one such as `brave-otter-7f3a` is made up."""
     labels: dict[Words, str] = Field(default_factory=dict)
     queue: Name = "default"
-    priority: Annotated[WholeNumber, Field(ge=0, le=100)] = 50
+    priority: Priority = 50
     """0 to 100; a higher one goes first."""
     task: Annotated[str, AfterValidator(_task)] | None = None
     """A built-in task, or `module:TaskClass` of the user's; this, `entrypoint` or `command` must be there."""
@@ -145,6 +145,13 @@ class RunSpec(SpecPart):
         """SHA-256 (64 hex digits) of the canonical JSON without name, labels, queue and priority."""
         content = _canonical(self.model_dump(mode="json", exclude=set(_NOT_IN_FINGERPRINT)))
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def result_fingerprint(self) -> str:
+        """SHA-256 (64 hex digits) of what decides the result's bits: task, model, data, train, threads."""
+        content = self.model_dump(mode="json", include={"task", "model", "train"})
+        content["data"] = self.data.model_dump(mode="json", exclude={"cpus"})
+        content["threads"] = self.resources.threads
+        return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
     def conflicts(self) -> Iterator[Conflict]:
         yield from self._conflicts_of_kind()

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.domain.names import check_name
+from orchestrator.domain.names import LONGEST_NAME, NAME_PATTERN, check_name
 from orchestrator.domain.quantities import parse_duration, parse_size
 
 LARGEST_SEED: Final = 2**63 - 1
@@ -212,26 +212,35 @@ def _not_json(value: Any, path: tuple[str, ...], depth: int) -> Iterator[Conflic
 
 _DURATION_SCHEMA: Final = {"type": ["number", "string"], "examples": [30, "30s", "10m", "1h30m"]}
 
-WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
-Count = Annotated[WholeNumber, Field(ge=1)]
+# Bounds stand before the validator that reads the value, so that the JSON Schema shows them.
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole_number)]
 """A whole number of at least 1."""
-Budget = Annotated[WholeNumber, Field(ge=-1)]
+Budget = Annotated[int, Field(ge=-1), BeforeValidator(_whole_number)]
 """A whole number of at least 0, or -1 for "without end"."""
-Seed = Annotated[WholeNumber, Field(ge=0, le=LARGEST_SEED)]
-Number = Annotated[float, BeforeValidator(_number)]
-Amount = Annotated[Number, Field(ge=0)]
+Natural = Annotated[int, Field(ge=0), BeforeValidator(_whole_number)]
+"""A whole number of at least 0."""
+Priority = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole_number)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), BeforeValidator(_whole_number)]
+Amount = Annotated[float, Field(ge=0), BeforeValidator(_number)]
 """A finite number of at least 0."""
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-Decay = Annotated[Number, Field(ge=0, lt=1)]
-"""How much of a running mean survives a step: at least 0, less than 1."""
+Positive = Annotated[float, Field(gt=0), BeforeValidator(_number)]
+"""A finite number of more than 0."""
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
+Share = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)]
+"""A part that is never the whole: at least 0, less than 1."""
 Flag = Annotated[bool, Strict()]
 Words = Annotated[str, Field(min_length=1)]
 """Text that is not empty."""
-Name = Annotated[str, AfterValidator(check_name)]
+Name = Annotated[
+    str,
+    AfterValidator(check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": LONGEST_NAME}),
+]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
-Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema(_DURATION_SCHEMA)]
-Patience = Annotated[Seconds, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0), BeforeValidator(_seconds), WithJsonSchema(_DURATION_SCHEMA)]
+"""A duration, perhaps of nothing."""
+Patience = Annotated[float, Field(gt=0), BeforeValidator(_seconds), WithJsonSchema(_DURATION_SCHEMA)]
 """A duration of more than nothing."""
 PatienceOrAuto = Annotated[
     Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds_or_auto), WithJsonSchema(_DURATION_SCHEMA)

@@ -1,4 +1,4 @@
-"""Reads a run spec from YAML 1.2 or JSON, with `--set` overrides; each problem names its place in the text."""
+"""Reads a run spec from YAML 1.2 or JSON, with `--set` overrides; each problem names its place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

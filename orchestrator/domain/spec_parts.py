@@ -182,7 +182,7 @@ class StopSpec(SpecPart):
 
     max_duration: Patience | None = None
     """Seconds from the first start, also `2h`; None sets no limit."""
-    grace: Annotated[Seconds, Field(ge=0)] = 30.0
+    grace: Seconds = 30.0
     """Seconds, also `30s`, for a last checkpoint after a wish to stop."""
 
 

@@ -1,8 +1,7 @@
 """YAML 1.2 or JSON text -> plain values, and the line and column of each of them.
 
 ruamel.yaml parses into nodes, which know where they stand. What a plain scalar means is decided here by the
-core schema of YAML 1.2 (section 10.3.2), whatever version the text declares: `2:4`, `on` and `2024-01-31` are
-text, `1e-3` is a number.
+core schema of YAML 1.2 (section 10.3.2): `2:4`, `on` and `2024-01-31` are text, `1e-3` is a number.
 """
 
 import json

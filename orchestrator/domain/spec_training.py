@@ -9,12 +9,12 @@ from orchestrator.domain.spec_fields import (
     Amount,
     Conflict,
     Count,
-    Decay,
     Fraction,
-    Number,
+    Natural,
+    Positive,
     Seed,
+    Share,
     SpecPart,
-    WholeNumber,
     only_available,
     suggestion,
 )
@@ -72,7 +72,7 @@ class DataSpec(SpecPart):
     """A skipped row is counted and named in an event."""
     cpus: Amount = 0.0
     """Cores that the data feed claims besides the workers."""
-    validation_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.05
+    validation_fraction: Share = 0.05
     """Share of the rows held out for evaluation; 0 holds out none."""
 
     @property
@@ -92,12 +92,12 @@ class OptimizerSpec(SpecPart):
     """How a gradient becomes a step."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: Annotated[Number, Field(gt=0)] = 3e-4
+    lr: Positive = 3e-4
     """Learning rate after the warm-up."""
     weight_decay: Amount = 0.0
-    betas: tuple[Decay, Decay] = DEFAULT_BETAS
+    betas: tuple[Share, Share] = DEFAULT_BETAS
     """adamw only."""
-    momentum: Decay = 0.0
+    momentum: Share = 0.0
     """sgd only."""
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -116,7 +116,7 @@ class ScheduleSpec(SpecPart):
     """How the learning rate moves over the steps."""
 
     name: Literal["constant", "cosine"] = "constant"
-    warmup_steps: Annotated[WholeNumber, Field(ge=0)] = 0
+    warmup_steps: Natural = 0
     """Steps over which the rate rises in a straight line to `optimizer.lr`."""
     final_fraction: Fraction = 0.1
     """cosine only: the last rate as a share of `optimizer.lr`."""
@@ -139,12 +139,14 @@ class TrainSpec(SpecPart):
     seed: Seed = 1
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec)
-    clip_grad_norm: Annotated[Number, Field(gt=0)] | None = None
+    clip_grad_norm: Positive | None = None
     """Longest gradient (2-norm over all parameters); None does not clip."""
     consistency: Annotated[Literal["bitwise"], only_available("bitwise")] = "bitwise"
     """`bitwise`: the same bits at any number of workers."""
     evaluate_every: Count | None = None
     """Steps between evaluations; None evaluates only at the end."""
+    evaluate_rows: Count = 512
+    """Validation rows that one evaluation looks at."""
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.steps is not None and self.epochs is not None:
