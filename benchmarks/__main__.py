@@ -1,0 +1,42 @@
+"""`python -m benchmarks NAME [--json]`: Tumbler beside its peers, in one run on one machine."""
+
+import argparse
+import importlib
+from typing import Final, cast
+
+from rich.console import Console
+
+from benchmarks.report import Report, print_report
+
+BENCHMARKS: Final = {
+    "recovery": "a worker is killed: time to the next step and to full strength, steps repeated",
+    "overhead": "a step of two workers when nothing goes wrong",
+}
+"""Name, which is also the module with `run() -> Report`, and what it measures."""
+
+
+def main() -> None:
+    """Exits with 0 if the benchmark ran, whatever its bars say, and with 2 on wrong usage."""
+    known = "\n".join(f"  {name:12}{summary}" for name, summary in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"benchmarks:\n{known}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=BENCHMARKS, nargs="?", help="what to measure")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print(*BENCHMARKS, sep="\n")
+        return
+    if arguments.name is None:
+        parser.error("NAME is missing")
+    report = cast("Report", importlib.import_module(f"benchmarks.{arguments.name}").run())
+    print_report(report, Console())
+    if arguments.json:
+        print(report.to_json())
+
+
+if __name__ == "__main__":
+    main()
