@@ -1,0 +1,111 @@
+"""Who trains together: generations, and the roster that decides when the next one starts.
+
+Pure state: the worker group tells the roster what happened, asks it for the next generation, and acts. Nothing here
+waits, and nothing here knows Ray.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class WorkerPhase(StrEnum):
+    REQUESTED = "requested"
+    """A slot was asked for; the cluster has not given one."""
+    STARTING = "starting"
+    """It has a slot; its process starts, imports and builds the model."""
+    WARM = "warm"
+    """Ready for its first step; waits for a generation that names it."""
+    ACTIVE = "active"
+    """Named by the newest generation."""
+    RETIRING = "retiring"
+    """Left out of the newest generation on purpose; leaves at the next step boundary."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One membership of the worker group; the rank of a member is its place in `members`."""
+
+    number: int
+    members: tuple[str, ...]
+
+    def rank(self, worker_id: str) -> int | None:
+        return self.members.index(worker_id) if worker_id in self.members else None
+
+
+@dataclass
+class Roster:
+    """The workers of one attempt and the generations they formed.
+
+    `minimum` is the gang minimum: with fewer workers nobody trains. `target` is how many the scheduler grants now.
+    """
+
+    minimum: int
+    target: int
+    generation: Generation = Generation(0, ())
+    _phases: dict[str, WorkerPhase] = field(default_factory=dict)
+    _broken: bool = False
+
+    def missing(self) -> int:
+        """How many workers must still be asked for to reach the target."""
+        return max(0, self.target - len(self._in(*_COUNTED)))
+
+    def surplus(self) -> list[str]:
+        """Workers over the target, the newest and least useful first."""
+        order = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)
+        candidates = [worker for phase in order for worker in reversed(self._in(phase))]
+        return candidates[: max(0, len(candidates) - self.target)]
+
+    def phase(self, worker_id: str) -> WorkerPhase | None:
+        return self._phases.get(worker_id)
+
+    def workers(self, *phases: WorkerPhase) -> list[str]:
+        """Ids of the workers in the given phases (all of them by default), oldest first."""
+        return self._in(*(phases or tuple(WorkerPhase)))
+
+    def requested(self, worker_id: str) -> None:
+        self._phases[worker_id] = WorkerPhase.REQUESTED
+
+    def starting(self, worker_id: str) -> None:
+        self._phases[worker_id] = WorkerPhase.STARTING
+
+    def warm(self, worker_id: str) -> None:
+        self._phases[worker_id] = WorkerPhase.WARM
+
+    def gone(self, worker_id: str) -> bool:
+        """Forget a worker; True if the newest generation named it."""
+        self._phases.pop(worker_id, None)
+        return worker_id in self.generation.members
+
+    def broken(self, generation: int) -> None:
+        """The group of `generation` failed though all its members may live: it must be formed anew."""
+        if generation == self.generation.number:
+            self._broken = True
+
+    def retire(self, worker_id: str) -> None:
+        if self._phases.get(worker_id) is WorkerPhase.ACTIVE:
+            self._phases[worker_id] = WorkerPhase.RETIRING
+
+    def next_generation(self) -> Generation | None:
+        """The generation to publish now, or None while the newest one holds or too few workers are ready."""
+        active = self._in(WorkerPhase.ACTIVE)
+        warm = self._in(WorkerPhase.WARM)
+        members = tuple(w for w in self.generation.members if w in active) + tuple(
+            w for w in self._phases if w in warm
+        )
+        if members == self.generation.members and not self._broken:
+            return None
+        if len(members) < self.minimum:
+            return None
+        if not active and self._in(WorkerPhase.STARTING):
+            return None  # nobody waits for a survivor: let those that have a slot come in together
+        self.generation = Generation(self.generation.number + 1, members)
+        self._broken = False
+        for worker in members:
+            self._phases[worker] = WorkerPhase.ACTIVE
+        return self.generation
+
+    def _in(self, *phases: WorkerPhase) -> list[str]:
+        return [worker for worker, phase in self._phases.items() if phase in phases]
+
+
+_COUNTED = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)

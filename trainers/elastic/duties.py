@@ -1,0 +1,162 @@
+"""What is done between two steps: evaluate, commit a checkpoint, and end well.
+
+All members reach the same step boundary in the same generation, so each of these is decided by the step alone. A duty
+that is cut short by a loss is done again by the next generation, which starts at the same boundary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator.domain.checkpoints import MANIFEST, checkpoint_name
+from orchestrator.domain.errors import CheckpointError
+from orchestrator.domain.shards import maximal_nodes, middle, owned_shards
+from trainers.elastic.checkpoint import write_checkpoint
+from trainers.elastic.group import ElasticGroup
+from trainers.elastic.messages import CheckpointFailed, CheckpointWritten, Evaluated, Finished, Report
+from trainers.elastic.reduction import tree_sum
+from trainers.elastic.state import TrainState
+from trainers.elastic.step import seed_everything, to_device
+from trainers.task import ShardLoss, Task
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When duties are due, in steps."""
+
+    checkpoint_every: int
+    evaluate_every: int | None
+    evaluate_rows: int
+    """Rows of the validation data that one evaluation looks at, from the first on."""
+    rows_at_once: int
+    """Rows in one forward pass of an evaluation; fixed by the spec, so that no bit depends on the world size."""
+
+
+class Duties:
+    def __init__(
+        self,
+        task: Task[Any],
+        state: TrainState,
+        validation: Sequence[Any] | None,
+        cadence: Cadence,
+        *,
+        checkpoints: Path,
+        fingerprint: str,
+        attempt: int,
+        num_shards: int,
+        worker_id: str,
+        device: torch.device,
+        report: Callable[[Report], None],
+    ):
+        self.fingerprint = fingerprint
+        self._task = task
+        self._state = state
+        self._validation = validation
+        self._cadence = cadence
+        self._checkpoints = checkpoints
+        self._attempt = attempt
+        self._num_shards = num_shards
+        self._worker_id = worker_id
+        self._device = device
+        self._report = report
+
+    def at_step_boundary(self, group: ElasticGroup, generation: int) -> None:
+        step, every = self._state.step, self._cadence.evaluate_every
+        if step and every and step % every == 0:
+            self._evaluate(group, generation)
+        if step and step % self._cadence.checkpoint_every == 0:
+            self._checkpoint(group, generation)
+
+    def finish(self, group: ElasticGroup, generation: int, *, stopped: bool) -> Finished:
+        """The last duties; returns only when every member got here and the last checkpoint is committed."""
+        if not stopped:
+            self._evaluate(group, generation)
+        self._checkpoint(group, generation)
+        group.gather(torch.zeros(1))
+        return self.finished(stopped=stopped)
+
+    def finished(self, *, stopped: bool) -> Finished:
+        return Finished(
+            step=self._state.step,
+            parameters_sha256=self._state.parameters_sha256(),
+            optimizer_sha256=self._state.optimizer_sha256(),
+            stopped=stopped,
+            metrics=self._state.metrics or {},
+        )
+
+    def _evaluate(self, group: ElasticGroup, generation: int) -> None:
+        if not self._validation or self._state.evaluated_step == self._state.step:
+            return
+        rows = min(len(self._validation), self._cadence.evaluate_rows)
+        names = self._sum_names()
+        owned = owned_shards(self._num_shards, group.rank, group.size)
+        leaves = {
+            (shard, shard + 1): self._evaluate_shard(range(*owned_shards(rows, shard, self._num_shards)), names)
+            for shard in range(*owned)
+        }
+
+        def partial(node: tuple[int, int]) -> torch.Tensor:
+            if node in leaves:
+                return leaves[node]
+            return partial((node[0], middle(node))) + partial((middle(node), node[1]))
+
+        partials = {node: partial(node) for node in maximal_nodes(owned, self._num_shards)}
+        total, _ = tree_sum(group, partials, torch.zeros(1, dtype=torch.float64), self._num_shards)
+        count, loss, *sums = total.tolist()
+        means = {"val_loss": loss / count} | {
+            f"val_{name}": value / count for name, value in zip(names, sums, strict=True)
+        }
+        self._state.metrics = dict(self._task.summarise(means))
+        self._state.evaluated_step = self._state.step
+        if group.rank == 0:
+            self._report(Evaluated(self._worker_id, generation, self._state.step, self._state.metrics))
+
+    def _evaluate_shard(self, rows: range, names: Sequence[str]) -> torch.Tensor:
+        """(count, loss, further sums in the order of `names`) over the rows, float64."""
+        sums = torch.zeros(2 + len(names), dtype=torch.float64)
+        for start in range(rows.start, rows.stop, self._cadence.rows_at_once):
+            found = self._evaluate_rows(range(start, min(start + self._cadence.rows_at_once, rows.stop)))
+            values = [float(found.count), float(found.total), *(float(found.sums[name]) for name in names)]
+            sums += torch.tensor(values, dtype=torch.float64)
+        return sums
+
+    def _evaluate_rows(self, rows: range) -> ShardLoss:
+        assert self._validation is not None
+        self._state.model.eval()
+        seed_everything(0, rows.start)
+        batch = self._task.collate([self._validation[row] for row in rows])
+        with torch.no_grad():
+            return self._task.evaluate(self._state.model, to_device(batch, self._device))
+
+    def _sum_names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._evaluate_rows(range(1)).sums))
+
+    def _checkpoint(self, group: ElasticGroup, generation: int) -> None:
+        step = self._state.step
+        if group.rank != 0 or (self._checkpoints / checkpoint_name(step) / MANIFEST).exists():
+            return
+        try:
+            written = write_checkpoint(
+                self._checkpoints,
+                self._state,
+                fingerprint=self.fingerprint,
+                attempt=self._attempt,
+                generation=generation,
+            )
+        except CheckpointError as error:
+            self._report(CheckpointFailed(self._worker_id, generation, step, str(error)))
+            return
+        self._report(
+            CheckpointWritten(
+                worker_id=self._worker_id,
+                generation=generation,
+                step=step,
+                path=str(written.path),
+                parameters_sha256=written.parameters_sha256,
+                optimizer_sha256=written.optimizer_sha256,
+                metrics=self._state.metrics or {},
+            )
+        )

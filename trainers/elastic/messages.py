@@ -1,0 +1,162 @@
+"""What the controller and the workers of a run tell each other: plain values that pickle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The controller offers a generation: who belongs to it, and where its members meet."""
+
+    generation: int
+    members: tuple[str, ...]
+    """Worker ids; the place is the rank."""
+    nodes: tuple[str, ...]
+    """Node id of each member, in rank order."""
+    store_host: str
+    store_port: int
+    recorded_step: int
+    """The newest step the controller has on record; rank 0 reports what came after it."""
+    checkpoints: tuple[str, ...] = ()
+    """Committed checkpoints, newest first; used only when no member holds any state."""
+
+    def rank(self, worker_id: str) -> int | None:
+        return self.members.index(worker_id) if worker_id in self.members else None
+
+
+@dataclass(frozen=True)
+class WorkerProfile:
+    """What a worker says of itself when it is warm."""
+
+    worker_id: str
+    pid: int
+    node_id: str
+    fingerprint: Mapping[str, str]
+    """The numeric platform: two workers with different ones would not compute the same bits."""
+    store_host: str
+    store_port: int
+    """Where a generation can meet whose first member is this worker."""
+    rows: int
+    """Training rows in an epoch."""
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class StepPoint:
+    """One applied step."""
+
+    step: int
+    epoch: int
+    first: int
+    last: int
+    """Half-open range of positions in the order of the epoch."""
+    time_s: float
+    """Wall clock, seconds since 1970, when the step was applied."""
+    step_s: float
+    generation: int
+    world_size: int
+    skipped: bool
+    """Loss or gradient was not finite: the optimizer step was left out, on every rank."""
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StepsDone:
+    worker_id: str
+    generation: int
+    points: tuple[StepPoint, ...]
+
+
+@dataclass(frozen=True)
+class Formed:
+    """A generation met, agreed on the newest step and goes on from it."""
+
+    worker_id: str
+    generation: int
+    step: int
+    """The newest step any member had applied; training goes on with the next one."""
+    lost_steps: int
+    """Steps that were begun, or recorded, and must be done again."""
+    form_s: float
+    """From adopting the offer to the last member's arrival, the new process group included."""
+    copy_s: float
+    """Time to copy state to the members that lacked it."""
+    source: str
+    """`fresh`, the worker id whose state was taken, or the path of the restored checkpoint."""
+    skipped_checkpoints: tuple[tuple[str, str], ...] = ()
+    """(path, reason) of checkpoints that were not good enough to restore."""
+
+
+@dataclass(frozen=True)
+class GroupBroken:
+    """A collective of `generation` failed in this worker."""
+
+    worker_id: str
+    generation: int
+    reason: str
+    absent: tuple[str, ...] = ()
+    """Members that did not show up in time, when that is why."""
+
+
+@dataclass(frozen=True)
+class CheckpointWritten:
+    worker_id: str
+    generation: int
+    step: int
+    path: str
+    parameters_sha256: str
+    optimizer_sha256: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CheckpointFailed:
+    """Training goes on; the next one may succeed."""
+
+    worker_id: str
+    generation: int
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    worker_id: str
+    generation: int
+    step: int
+    metrics: Mapping[str, float]
+
+
+Report: TypeAlias = StepsDone | Formed | GroupBroken | CheckpointWritten | CheckpointFailed | Evaluated
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The worker did the last step, or left at a step boundary because it was asked to stop."""
+
+    step: int
+    parameters_sha256: str
+    optimizer_sha256: str
+    stopped: bool = False
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Retired:
+    """The worker was left out of a generation and left."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """User code, or ours, raised."""
+
+    step: int
+    error: str
+    """One line: type and message."""
+    traceback: str
+    final: bool = False
+    """Repeating it cannot help (a wrong spec, a refused model)."""
+
+
+Outcome: TypeAlias = Finished | Retired | Raised

@@ -1,0 +1,169 @@
+"""All that training carries from step to step, how members agree on the newest of it, and how it is copied."""
+
+import hashlib
+import pickle
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from trainers.elastic.group import ElasticGroup
+
+
+@dataclass
+class TrainState:
+    """Model, optimizer, schedule and the step they have reached; equal bits on every member."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler | None
+    step: int = 0
+    """Newest applied step; 0 before the first."""
+    evaluated_step: int = -1
+    metrics: dict[str, float] | None = None
+    """Newest validation metrics."""
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "step": self.step,
+            "evaluated_step": self.evaluated_step,
+            "metrics": self.metrics,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(snapshot["model"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])
+        if self.schedule is not None and snapshot["schedule"] is not None:
+            self.schedule.load_state_dict(snapshot["schedule"])
+        self.step = snapshot["step"]
+        self.evaluated_step = snapshot["evaluated_step"]
+        self.metrics = snapshot["metrics"]
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """Parameters, buffers and optimizer state, in an order that is the same on every member."""
+        yield from (p.detach() for p in self.model.parameters())
+        yield from self.model.buffers()
+        yield from self._optimizer_tensors()
+
+    def checksum(self) -> int:
+        """A cheap 63-bit sum over all bits of the state: equal states have equal sums."""
+        total = 0
+        for tensor in self.tensors():
+            octets = tensor.detach().contiguous().view(-1).view(torch.uint8)
+            whole = octets[: octets.numel() // 4 * 4].view(torch.int32)
+            total = total * 31 + int(whole.sum(dtype=torch.int64)) + int(octets[whole.numel() * 4 :].sum())
+        return total & (2**63 - 1)
+
+    def parameters_sha256(self) -> str:
+        return _sha256(p.detach() for p in self.model.parameters())
+
+    def optimizer_sha256(self) -> str:
+        return _sha256(self._optimizer_tensors())
+
+    def _optimizer_tensors(self) -> Iterator[torch.Tensor]:
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                entries = self.optimizer.state.get(parameter, {})
+                yield from (entries[key] for key in sorted(entries) if torch.is_tensor(entries[key]))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the members of a new generation found out about each other's state."""
+
+    step: int
+    source: int
+    """Rank whose state everybody now has."""
+    copied: bool
+    copy_s: float
+
+
+def agree_on_newest(group: ElasticGroup, state: TrainState) -> Agreement:
+    """Bring every member to the newest step that any of them has applied, by copying state from one that has it.
+
+    A survivor may have applied a step that another has not: the last exchange reached one and not the other. They are
+    never more than that one step apart; a newcomer has applied none.
+    """
+    mine = torch.tensor([state.step, state.checksum()], dtype=torch.int64)
+    known = [tuple(row.tolist()) for row in group.gather(mine)]
+    newest = max(step for step, _ in known)
+    source = next(rank for rank, (step, _) in enumerate(known) if step == newest)
+    lacking = [rank for rank, row in enumerate(known) if row != known[source]]
+    begun = time.perf_counter()
+    if group.rank == source and lacking:
+        skeleton, tensors = _take_apart(state.snapshot())
+        header = torch.frombuffer(bytearray(pickle.dumps(skeleton)), dtype=torch.uint8)
+        for rank in lacking:
+            group.send([torch.tensor([header.numel()]), header, *tensors], rank)
+    elif group.rank in lacking:
+        size = torch.zeros(1, dtype=torch.int64)
+        group.receive([size], source)
+        header = torch.empty(int(size), dtype=torch.uint8)
+        group.receive([header], source)
+        skeleton = pickle.loads(header.numpy().tobytes())
+        device = next(state.model.parameters()).device
+        tensors = [torch.empty(hole.shape, dtype=hole.dtype, device=device) for hole in _holes(skeleton)]
+        group.receive(tensors, source)
+        state.restore(_put_together(skeleton, tensors))
+    return Agreement(newest, source, bool(lacking), time.perf_counter() - begun)
+
+
+@dataclass(frozen=True)
+class _Hole:
+    """Stands for tensor number `place` while its data travel apart from the structure around it."""
+
+    place: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _take_apart(value: Any) -> tuple[Any, list[torch.Tensor]]:
+    tensors: list[torch.Tensor] = []
+
+    def walk(item: Any) -> Any:
+        if torch.is_tensor(item):
+            tensors.append(item.detach().contiguous())
+            return _Hole(len(tensors) - 1, tuple(item.shape), item.dtype)
+        if isinstance(item, Mapping):
+            return {key: walk(child) for key, child in item.items()}
+        if isinstance(item, list | tuple):
+            return type(item)(walk(child) for child in item)
+        return item
+
+    return walk(value), tensors
+
+
+def _put_together(skeleton: Any, tensors: list[torch.Tensor]) -> Any:
+    if isinstance(skeleton, _Hole):
+        return tensors[skeleton.place]
+    if isinstance(skeleton, Mapping):
+        return {key: _put_together(child, tensors) for key, child in skeleton.items()}
+    if isinstance(skeleton, list | tuple):
+        return type(skeleton)(_put_together(child, tensors) for child in skeleton)
+    return skeleton
+
+
+def _holes(skeleton: Any) -> Iterator[_Hole]:
+    if isinstance(skeleton, _Hole):
+        yield skeleton
+    elif isinstance(skeleton, Mapping):
+        for child in skeleton.values():
+            yield from _holes(child)
+    elif isinstance(skeleton, list | tuple):
+        for child in skeleton:
+            yield from _holes(child)
+
+
+def _sha256(tensors: Iterator[torch.Tensor] | Any) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""Every name of Ray Train's internals that Tumbler builds on, imported in one place.
+
+They are private, so the supported Ray is pinned; `tests/unit/test_ray_contract.py` names each hook that is used and what
+is expected of it, and fails with a clear message where another Ray keeps it differently.
+"""
+
+from typing import Final
+
+import ray
+from ray.train.v2._internal.callbacks.metrics import ControllerMetricsCallback
+from ray.train.v2._internal.callbacks.user_callback import UserCallbackHandler
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.execution.context import DistributedContext, TrainRunContext, get_train_context
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.controller.controller import TrainControllerLoopIterationResult
+from ray.train.v2._internal.execution.controller.state import (
+    ErroredState,
+    FinishedState,
+    RunningState,
+    ShuttingDownState,
+    TrainControllerState,
+)
+from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision, ScalingDecision, ScalingPolicy
+from ray.train.v2._internal.execution.training_report import _TrainingReport as TrainingReport
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2._internal.execution.worker_group.state import WorkerGroupContext
+from ray.train.v2._internal.execution.worker_group.worker import ActorMetadata, RayTrainWorker
+from ray.train.v2._internal.util import ObjectRefWrapper, bundle_to_remote_args
+
+from orchestrator.domain.errors import ClusterUnavailable
+
+SUPPORTED_RAY: Final = "2.60"
+
+
+def check_ray_version(version: str = ray.__version__) -> None:
+    """Raises ClusterUnavailable, with the fix, for a Ray whose internals are not known here."""
+    if version.rsplit(".", 1)[0] != SUPPORTED_RAY:
+        raise ClusterUnavailable(
+            f"Tumbler builds on Ray {SUPPORTED_RAY} and found Ray {version}",
+            hint=f"pip install 'ray[train,data,default]=={SUPPORTED_RAY}.*'",
+        )
+
+
+__all__ = [
+    "SUPPORTED_RAY",
+    "ActorMetadata",
+    "ControllerMetricsCallback",
+    "DistributedContext",
+    "ErroredState",
+    "FinishedState",
+    "NoopDecision",
+    "ObjectRefWrapper",
+    "RayTrainWorker",
+    "ResizeDecision",
+    "RunningState",
+    "ScalingDecision",
+    "ScalingPolicy",
+    "ShuttingDownState",
+    "TrainController",
+    "TrainControllerLoopIterationResult",
+    "TrainControllerState",
+    "TrainRunContext",
+    "TrainingReport",
+    "UserCallbackHandler",
+    "WorkerGroup",
+    "WorkerGroupContext",
+    "bundle_to_remote_args",
+    "check_ray_version",
+    "get_env_vars_to_propagate",
+    "get_train_context",
+]

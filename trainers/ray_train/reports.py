@@ -1,0 +1,104 @@
+"""What the workers report, put on record."""
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from ray.train import Checkpoint
+
+from orchestrator.domain.events import EventKind
+from orchestrator.domain.membership import Generation
+from orchestrator.domain.retry import FailureBudget
+from orchestrator.domain.status import RunStatus
+from trainers.elastic.messages import (
+    CheckpointFailed,
+    CheckpointWritten,
+    Evaluated,
+    Formed,
+    GroupBroken,
+    Report,
+    StepsDone,
+)
+from trainers.ray_train.happenings import Happening, StillBroken
+from trainers.ray_train.internals import TrainingReport
+from trainers.recorder import Recorder
+
+_EXPLAIN_WITHIN_S = 0.1
+"""A broken collective is nearly always a death; the news of it is at most this much later."""
+
+
+class ReportDesk:
+    """Takes reports of members; what a worker of an older generation says is not heard."""
+
+    def __init__(self, recorder: Recorder, register: Callable[[TrainingReport], None], filesystem: Any):
+        self._recorder = recorder
+        self._register = register
+        self._filesystem = filesystem
+        self._formed = 0
+
+    def take(
+        self,
+        report: Report,
+        generation: Generation,
+        budget: FailureBudget,
+        later: Callable[[float, Happening], None],
+    ) -> None:
+        if report.generation < self._formed:
+            return
+        match report:
+            case StepsDone(points=points):
+                self._recorder.steps(points)
+                budget.progressed(self._recorder.step)
+            case Formed():
+                self._on_formed(report, generation)
+            case GroupBroken(generation=number, reason=reason, absent=absent):
+                later(_EXPLAIN_WITHIN_S, StillBroken(number, reason, absent))
+            case CheckpointWritten():
+                self._on_checkpoint(report)
+            case CheckpointFailed(step=step, reason=reason):
+                self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, step=step)
+            case Evaluated(step=step, metrics=metrics):
+                self._recorder.evaluated(step, metrics)
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+                self._recorder.event(
+                    EventKind.EVALUATED, f"step {step}: {shown}", step=step, metrics=dict(metrics)
+                )
+            case _:
+                assert_never(report)
+
+    def _on_formed(self, formed: Formed, generation: Generation) -> None:
+        self._formed = formed.generation
+        for path, reason in formed.skipped_checkpoints:
+            self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, path=path)
+        members = generation.members if generation.number == formed.generation else ()
+        self._recorder.formed(formed, len(members))
+        if self._recorder.state.status is RunStatus.STARTING:
+            self._recorder.move(RunStatus.RUNNING)
+        self._recorder.phase("")
+        self._recorder.event(
+            EventKind.GENERATION_STARTED,
+            f"generation {formed.generation}: {len(members)} workers go on from step {formed.step}",
+            generation=formed.generation,
+            workers=list(members),
+            step=formed.step,
+            steps_repeated=formed.lost_steps,
+            form_s=round(formed.form_s, 4),
+            copy_s=round(formed.copy_s, 4),
+            source=formed.source,
+        )
+
+    def _on_checkpoint(self, written: CheckpointWritten) -> None:
+        self._recorder.checkpoint(written)
+        self._recorder.event(
+            EventKind.CHECKPOINT_COMMITTED,
+            f"checkpoint of step {written.step} is committed",
+            step=written.step,
+            path=written.path,
+            parameters_sha256=written.parameters_sha256,
+        )
+        self._register(
+            TrainingReport(
+                metrics={"step": written.step, **written.metrics},
+                checkpoint=Checkpoint(path=written.path, filesystem=self._filesystem),
+                validation=False,
+            )
+        )

@@ -1,0 +1,143 @@
+"""A TorchTrainer whose survivors never restart."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+from ray.train import BackendConfig, CheckpointConfig, Result, RunConfig, ScalingConfig
+from ray.train.backend import Backend
+from ray.train.torch import TorchTrainer
+from ray.util.placement_group import placement_group_table, remove_placement_group
+
+from orchestrator.domain.spec import ResourcesSpec
+from orchestrator.domain.status import EndReason
+from trainers.elastic.job import WorkerJob
+from trainers.ray_train.controller import ElasticTrainController, TargetScalingPolicy
+from trainers.ray_train.internals import (
+    ControllerMetricsCallback,
+    ObjectRefWrapper,
+    UserCallbackHandler,
+    get_env_vars_to_propagate,
+)
+from trainers.ray_train.worker_group import slot_prefix
+from trainers.worker_life import train_loop_per_worker
+
+NAMESPACE = "tumbler"
+"""The Ray namespace in which a run's controller is found by `controller_name`."""
+
+
+def controller_name(run: str) -> str:
+    return f"controller:{run}"
+
+
+class ElasticConfig(BackendConfig):  # type: ignore[misc]
+    """Takes the place of TorchConfig: the workers form their own groups, generation by generation."""
+
+    backend = "elastic"
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return Backend  # type: ignore[no-any-return]
+
+
+class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
+    """Trains a Task elastically; `fit` is Ray Train's own, and so is the Result."""
+
+    def __init__(self, job: WorkerJob):
+        spec = job.spec
+        self._job = job
+        super().__init__(
+            train_loop_per_worker,
+            train_loop_config={"job": job},
+            torch_config=ElasticConfig(),
+            scaling_config=ScalingConfig(
+                num_workers=(spec.workers.min, spec.workers.max),
+                use_gpu=spec.resources.gpu > 0,
+                resources_per_worker=worker_bundle(spec.resources),
+            ),
+            run_config=RunConfig(
+                # Ray's checkpoint manager keeps its books in the folder where the checkpoints lie.
+                name="checkpoints",
+                storage_path=str(job.run_folder.absolute()),
+                checkpoint_config=CheckpointConfig(num_to_keep=spec.checkpoint.keep_last),
+            ),
+        )
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Without those that assume a group that restarts: backend set-up, working directory, group cleaner."""
+        return [
+            ControllerMetricsCallback(),
+            UserCallbackHandler(user_callbacks=[], train_run_context=self.train_run_context),
+        ]
+
+    def _initialize_and_run_controller(self, *, train_fn_ref: ObjectRefWrapper, **arguments: Any) -> Result:
+        name = self._job.spec.name
+        actor_cls = ray.remote(
+            num_cpus=0,
+            # On the node of the driver, which is the head where a job or a service drives.
+            label_selector={ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()},
+            runtime_env={"env_vars": get_env_vars_to_propagate()} if get_env_vars_to_propagate() else None,
+        )(ElasticTrainController)
+        arguments["scaling_policy"] = TargetScalingPolicy(self.scaling_config)
+        controller = actor_cls.options(name=controller_name(name), namespace=NAMESPACE).remote(
+            train_fn_ref=train_fn_ref, **arguments
+        )
+        try:
+            with stopping_politely(controller):
+                ray.get(controller.run.remote())
+            return ray.get(controller.get_result.remote())
+        finally:
+            ray.kill(controller)
+            sweep(name)
+
+
+def worker_bundle(resources: ResourcesSpec) -> dict[str, float]:
+    """What one worker claims, in Ray's words: CPU and GPU in devices, memory in bytes."""
+    bundle = {"CPU": resources.cpu, "GPU": resources.gpu, "memory": float(resources.memory or 0)}
+    return {name: amount for name, amount in bundle.items() if amount}
+
+
+def sweep(run: str) -> int:
+    """Remove every placement group of a run that its controller left behind; returns how many."""
+    left = [
+        table["placement_group_id"]
+        for table in placement_group_table().values()
+        if str(table["name"]).startswith(slot_prefix(run)) and table["state"] != "REMOVED"
+    ]
+    for group_id in left:
+        remove_placement_group(
+            ray.util.placement_group.PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group_id)))
+        )
+    return len(left)
+
+
+@contextmanager
+def stopping_politely(controller: Any) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into a wish to stop; the second one takes its usual course."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[signal.Signals, Any] = {}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        signal.signal(number, before[signal.Signals(number)])
+        try:
+            controller.request_stop.remote(EndReason.USER_CANCELLED, f"stopped by {name}")
+        except RayActorError:
+            pass
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

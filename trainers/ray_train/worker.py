@@ -1,0 +1,94 @@
+"""The worker actor: Ray Train's own, with a mailbox that stays reachable while the training thread works."""
+
+import os
+from typing import Any
+
+import ray
+
+from trainers.elastic.link import WorkerLink
+from trainers.elastic.mailbox import Mailbox
+from trainers.elastic.messages import Offer, Outcome, Raised, Report, WorkerProfile
+from trainers.ray_train.internals import DistributedContext, ObjectRefWrapper, RayTrainWorker, get_train_context
+
+CONCURRENCY_GROUPS = {"watch": 2, "control": 1}
+"""`watch`: the two calls that return when the worker is warm and when it is over. `control`: the short ones."""
+
+
+class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
+    """One worker process. Its never-returning calls are how its death is seen within milliseconds."""
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__()
+        self._worker_id = worker_id
+        self._mailbox = Mailbox()
+
+    @ray.method(concurrency_group="watch")
+    def wait_warm(self) -> WorkerProfile | Outcome:
+        return self._mailbox.wait_warm()
+
+    @ray.method(concurrency_group="watch")
+    def wait_over(self) -> Outcome:
+        return self._mailbox.wait_over()
+
+    @ray.method(concurrency_group="control")
+    def offer(self, offer: Offer) -> None:
+        self._mailbox.offer(offer)
+
+    @ray.method(concurrency_group="control")
+    def request_stop(self) -> None:
+        self._mailbox.request_stop()
+
+    def run_train_fn(self, train_fn_ref: ObjectRefWrapper) -> None:
+        context = get_train_context()
+        context.tumbler_link = _link(self._worker_id, self._mailbox, context)
+        try:
+            super().run_train_fn(train_fn_ref)
+        except Exception as error:
+            # The code could not even be loaded on this node.
+            self._mailbox.announce_over(
+                Raised(step=0, error=f"{type(error).__name__}: {error}", traceback=str(error))
+            )
+
+
+def current_link() -> WorkerLink:
+    """The link of the worker whose training thread calls this."""
+    link: WorkerLink = get_train_context().tumbler_link
+    return link
+
+
+def _link(worker_id: str, mailbox: Mailbox, context: Any) -> WorkerLink:
+    controller = context.controller_actor
+
+    def report(what: Report) -> None:
+        controller.take_report.remote(what)
+
+    def on_generation(offer: Offer, rank: int) -> None:
+        peers = [r for r, node in enumerate(offer.nodes) if node == offer.nodes[rank]]
+        nodes = list(dict.fromkeys(offer.nodes))
+        context.distributed_context = DistributedContext(
+            world_rank=rank,
+            world_size=len(offer.members),
+            local_rank=peers.index(rank),
+            local_world_size=len(peers),
+            node_rank=nodes.index(offer.nodes[rank]),
+        )
+        os.environ.update(
+            RANK=str(rank),
+            WORLD_SIZE=str(len(offer.members)),
+            LOCAL_RANK=str(peers.index(rank)),
+            LOCAL_WORLD_SIZE=str(len(peers)),
+            MASTER_ADDR=offer.store_host,
+            MASTER_PORT=str(offer.store_port),
+            TUMBLER_GENERATION=str(offer.generation),
+            TORCHELASTIC_RESTART_COUNT=str(offer.generation - 1),
+        )
+
+    return WorkerLink(
+        worker_id=worker_id,
+        mailbox=mailbox,
+        report=report,
+        on_generation=on_generation,
+        host=ray.util.get_node_ip_address(),
+        pid=os.getpid(),
+        node_id=ray.get_runtime_context().get_node_id(),
+    )

@@ -1,0 +1,137 @@
+"""The one writer of a run directory while an attempt lives: events, metrics, ledger, hash chain, status.
+
+It lives in the controller, so that no worker's death can tear a record; every report it takes may come twice.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.domain.audit import chain_link
+from orchestrator.domain.events import EventKind, event, timestamp
+from orchestrator.domain.journal import JournalWriter, read_journal
+from orchestrator.domain.run_directory import RunDirectory, RunState
+from orchestrator.domain.status import EndReason, RunStatus, check_move
+from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
+
+_STATUS_EVERY_S = 0.5
+
+
+class Recorder:
+    """Everything here is quick (a buffered line, at most a small file), so it may run inside the control loop."""
+
+    def __init__(self, run: RunDirectory, *, global_batch: int, link_every: int):
+        self._run = run
+        self._global_batch = global_batch
+        self._link_every = link_every
+        self.state: RunState = run.read_status()
+        self._events = JournalWriter(run.outbox, "events")
+        self._metrics = JournalWriter(run.outbox, "metrics")
+        self._ledger = JournalWriter(run.outbox, "ledger")
+        self._chain = JournalWriter(run.outbox, "chain")
+        self._links = [(r["step"], r["chain"]) for r in read_journal(run.outbox, "chain")]
+        self._planned = self._ledger.last_seq > 0
+        self._status_at = 0.0
+
+    @property
+    def step(self) -> int:
+        """The newest step on record."""
+        return self.state.step
+
+    def event(self, kind: EventKind, message: str, **facts: object) -> None:
+        self._events.append(event(kind, message, attempt=self.state.attempt, **facts))
+        self._events.flush()
+
+    def move(self, status: RunStatus, *, reason: EndReason | None = None, message: str = "", **facts: Any) -> None:
+        """Change the status through the one table of legal moves, and write it at once."""
+        if status is not self.state.status:
+            check_move(self.state.status, status)
+        self._update(force=True, status=status, reason=reason, message=message, **facts)
+
+    def plan(self, rows: int, num_steps: int) -> None:
+        """The first thing in a ledger: what an epoch holds."""
+        if not self._planned:
+            self._ledger.append({"kind": "plan", "rows": rows, "global_batch": self._global_batch})
+            self._planned = True
+        self._update(force=True, total_steps=num_steps)
+
+    def formed(self, formed: Formed, num_workers: int) -> None:
+        """A generation goes on from `formed.step`; what is on record beyond it is undone."""
+        if formed.step < self.state.step:
+            self._ledger.append({"kind": "rewind", "step": formed.step})
+            self._metrics.append({"kind": "rewind", "step": formed.step})
+            self._links = [link for link in self._links if link[0] <= formed.step]
+        self._update(force=True, step=formed.step, workers=num_workers, generation=formed.generation)
+
+    def steps(self, points: tuple[StepPoint, ...]) -> None:
+        """Record applied steps; those already on record are passed over."""
+        new = [point for point in points if point.step > self.state.step]
+        for point in new:
+            self._ledger.append(
+                {
+                    "step": point.step,
+                    "epoch": point.epoch,
+                    "first": point.first,
+                    "last": point.last,
+                    "generation": point.generation,
+                }
+            )
+            self._metrics.append(
+                {
+                    "step": point.step,
+                    "time": round(point.time_s, 4),
+                    "step_s": round(point.step_s, 5),
+                    "workers": point.world_size,
+                    "generation": point.generation,
+                    **point.metrics,
+                }
+            )
+        if not new:
+            return
+        self._ledger.flush()
+        self._metrics.flush()
+        self._update(step=new[-1].step, metrics={**self.state.metrics, **new[-1].metrics})
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._metrics.append({"kind": "evaluation", "step": step, "time": round(time.time(), 4), **metrics})
+        self._metrics.flush()
+        self._update(force=True, metrics={**self.state.metrics, **metrics})
+
+    def checkpoint(self, written: CheckpointWritten) -> None:
+        # Only where every run of the spec has one: a checkpoint on leaving early is no link of the chain.
+        due = written.step % self._link_every == 0 or written.step == self.state.total_steps
+        if due and (not self._links or written.step > self._links[-1][0]):
+            previous = self._links[-1][1] if self._links else ""
+            link = chain_link(previous, written.step, written.parameters_sha256)
+            self._chain.append(
+                {
+                    "step": written.step,
+                    "parameters_sha256": written.parameters_sha256,
+                    "optimizer_sha256": written.optimizer_sha256,
+                    "chain": link,
+                }
+            )
+            self._chain.flush()
+            self._links.append((written.step, link))
+        self._update(force=True, checkpoint=written.path, parameters_sha256=written.parameters_sha256)
+
+    def phase(self, phase: str, num_workers: int | None = None) -> None:
+        workers = self.state.workers if num_workers is None else num_workers
+        self._update(force=True, phase=phase, workers=workers)
+
+    def close(self) -> None:
+        self._update(force=True)
+        for journal in (self._events, self._metrics, self._ledger, self._chain):
+            journal.sync()
+            journal.close()
+
+    def _update(self, *, force: bool = False, **changes: Any) -> None:
+        now = timestamp()
+        if changes.get("status") is RunStatus.RUNNING and self.state.started is None:
+            changes["started"] = now
+        if changes.get("status") and changes["status"].terminal:
+            changes["ended"] = now
+        self.state = self.state.model_copy(update={**changes, "updated": now})
+        if force or time.monotonic() - self._status_at > _STATUS_EVERY_S:
+            self._run.write_status(self.state)
+            self._status_at = time.monotonic()

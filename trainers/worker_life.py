@@ -1,0 +1,163 @@
+"""What one worker of a Task does from birth to end: build everything, become warm, train, say how it ended."""
+
+import platform
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from orchestrator.domain.errors import TumblerError
+from orchestrator.domain.order import BatchPlan
+from trainers.elastic.duties import Cadence, Duties
+from trainers.elastic.group import open_meeting_place
+from trainers.elastic.job import WorkerJob
+from trainers.elastic.link import WorkerLink
+from trainers.elastic.loop import Surroundings, TrainingLoop
+from trainers.elastic.messages import Outcome, Raised, WorkerProfile
+from trainers.elastic.state import TrainState
+from trainers.elastic.step import StepRunner, seed_everything
+from trainers.task_registry import load_task
+
+_DEFAULT_PATIENCE_S = 120.0
+
+
+def live(job: WorkerJob, link: WorkerLink) -> Outcome:
+    """Run a worker until it is over. Never raises: what went wrong is part of the outcome."""
+    state_step = _StepSeen()
+    try:
+        loop = _become_warm(job, link, state_step)
+        return loop.run()
+    except BaseException as error:  # user code may raise anything, SystemExit too
+        return Raised(
+            step=state_step.read(),
+            error=f"{type(error).__name__}: {error}".strip(),
+            traceback=_users_traceback(error),
+            final=isinstance(error, TumblerError),
+        )
+
+
+class _StepSeen:
+    """The newest applied step, as far as the worker got."""
+
+    state: TrainState | None = None
+
+    def read(self) -> int:
+        return self.state.step if self.state else 0
+
+
+def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingLoop:
+    spec = job.spec
+    torch.set_num_threads(spec.resources.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = torch.device("cuda", 0) if spec.resources.gpu else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    meeting_place = open_meeting_place()
+    _open_replica_group()
+
+    assert spec.task is not None
+    task = load_task(spec.task, spec.model)
+    data = task.build_dataset(spec.data, job.data_folder)
+    data.check_rows(spec.train.global_batch)
+    plan = BatchPlan(
+        len(data.train), spec.train.global_batch, spec.train.logical_shards, spec.shuffle_seed, spec.data.shuffle.window
+    )
+    num_steps = spec.train.steps or plan.num_steps(spec.train.epochs or 1)
+    seed_everything(spec.train.seed)
+    model = task.build_model().to(device)
+    optimizer = task.build_optimizer(model, spec.train.optimizer)
+    schedule = task.build_schedule(optimizer, spec.train.schedule, num_steps)
+    seen.state = state = TrainState(model, optimizer, schedule)
+    steps = StepRunner(
+        task,
+        state,
+        data.train,
+        plan,
+        num_steps=num_steps,
+        seed=spec.train.seed,
+        clip_grad_norm=spec.train.clip_grad_norm,
+        device=device,
+    )
+    steps.warm_up()
+    duties = Duties(
+        task,
+        state,
+        data.validation,
+        Cadence(
+            checkpoint_every=spec.checkpoint.every,
+            evaluate_every=spec.train.evaluate_every,
+            evaluate_rows=spec.train.evaluate_rows,
+            rows_at_once=-(-spec.train.global_batch // spec.train.logical_shards),
+        ),
+        checkpoints=job.run_folder / "checkpoints",
+        fingerprint=spec.result_fingerprint(),
+        attempt=job.attempt,
+        num_shards=spec.train.logical_shards,
+        worker_id=link.worker_id,
+        device=device,
+        report=link.report,
+    )
+    here = Surroundings(
+        worker_id=link.worker_id,
+        host=link.host,
+        backend="nccl" if device.type == "cuda" else "gloo",
+        patience_s=spec.retry.hang_timeout or _DEFAULT_PATIENCE_S,
+        meeting_place=meeting_place,
+    )
+    link.mailbox.announce_warm(
+        WorkerProfile(
+            worker_id=link.worker_id,
+            pid=link.pid,
+            node_id=link.node_id,
+            fingerprint=numeric_fingerprint(device, spec.resources.threads),
+            store_host=link.host,
+            store_port=meeting_place.port,
+            rows=len(data.train),
+            num_steps=num_steps,
+        )
+    )
+    return TrainingLoop(here, link.mailbox, steps, duties, link.report, link.on_generation)
+
+
+def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]:
+    """What can change the last bit of a result besides the spec: two platforms that differ here are not mixed."""
+    found = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "device": device.type,
+        "threads": str(threads),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.type == "cuda":
+        found |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    return found
+
+
+def _open_replica_group() -> None:
+    """torch's default group belongs to one replica and lives as long as it does; here a replica is one worker."""
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+
+def _users_traceback(error: BaseException) -> str:
+    """The traceback from the first frame that is not ours on, or all of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__).parent)
+    foreign = next((i for i, frame in enumerate(frames) if not frame.filename.startswith(ours)), 0)
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(list(frames)[foreign:])]
+    return "".join([*lines, *traceback.format_exception_only(error)])
+
+
+def train_loop_per_worker(config: dict[str, Any]) -> None:
+    """What Ray Train runs in the training thread of each worker."""
+    from trainers.ray_train.worker import current_link
+
+    link = current_link()
+    outcome = live(config["job"], link)
+    if isinstance(outcome, Raised):
+        print(outcome.traceback, file=sys.stderr, flush=True)
+    link.mailbox.announce_over(outcome)
