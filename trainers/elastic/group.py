@@ -18,7 +18,7 @@ from trainers.elastic.messages import Offer
 
 _CONNECT_TIMEOUT = timedelta(seconds=2)
 """All members have just said that they are here; a connection that takes longer means that one died meanwhile."""
-_LOOK_UP_EVERY = timedelta(milliseconds=20)
+_LOOK_UP_EVERY_S = 0.003
 
 
 class GroupBrokenError(Exception):
@@ -67,7 +67,7 @@ class Meeting:
         deadline = time.monotonic() + patience_s
         try:
             store.set(keys[rank], b"1")
-            while not self._all_here(store, keys):
+            while not store.check(keys):
                 if superseded():
                     raise SupersededError
                 if time.monotonic() > deadline:
@@ -75,17 +75,10 @@ class Meeting:
                         m for m, key in zip(offer.members, keys, strict=True) if not store.check([key])
                     )
                     raise GroupBrokenError(f"not everybody came within {patience_s:.0f} s", absent)
+                time.sleep(_LOOK_UP_EVERY_S)  # a store's own wait cannot be interrupted by a newer offer
         except RuntimeError as error:
             raise GroupBrokenError(f"the meeting store does not answer: {error}") from error
         return store
-
-    @staticmethod
-    def _all_here(store: Store, keys: list[str]) -> bool:
-        try:
-            store.wait(keys, _LOOK_UP_EVERY)
-        except RuntimeError:
-            return bool(store.check(keys))
-        return True
 
 
 class ElasticGroup:

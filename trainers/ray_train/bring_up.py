@@ -68,8 +68,7 @@ def _cause(error: RayError) -> str:
     if isinstance(error, OutOfMemoryError):
         return "its node ran out of memory and Ray ended it"
     if isinstance(error, RayActorError):
-        text = str(error)
-        if "node" in text and "died" in text:
+        if "its node has died" in str(error):
             return "its node died"
         return "its process died"
     return str(error).strip().splitlines()[-1]

@@ -14,14 +14,16 @@ from ray.train.backend import Backend
 from ray.train.torch import TorchTrainer
 from ray.util.placement_group import placement_group_table, remove_placement_group
 
+from orchestrator.domain.errors import ClusterUnavailable
 from orchestrator.domain.spec import ResourcesSpec
 from orchestrator.domain.status import EndReason
 from trainers.elastic.job import WorkerJob
-from trainers.ray_train.controller import ElasticTrainController, TargetScalingPolicy
+from trainers.ray_train.controller import AttemptFailed, ElasticTrainController, TargetScalingPolicy
 from trainers.ray_train.internals import (
     ControllerMetricsCallback,
     ObjectRefWrapper,
     UserCallbackHandler,
+    check_ray_version,
     get_env_vars_to_propagate,
 )
 from trainers.ray_train.worker_group import slot_prefix
@@ -94,6 +96,19 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
         finally:
             ray.kill(controller)
             sweep(name)
+
+
+def run_elastic(job: WorkerJob) -> None:
+    """Train until the run has ended; how it did is in the run directory. Raises ClusterUnavailable for a wrong Ray."""
+    check_ray_version()
+    try:
+        ElasticTorchTrainer(job).fit()
+    except AttemptFailed:
+        pass  # on record already, with its reason
+    except RayActorError as error:
+        raise ClusterUnavailable(
+            f"the controller of run {job.spec.name} died: {error}", hint="start it again with --resume"
+        ) from error
 
 
 def worker_bundle(resources: ResourcesSpec) -> dict[str, float]:

@@ -1,0 +1,46 @@
+"""One local Ray for all integration tests of a session: starting it is the slow part."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from orchestrator.domain.spec import RunSpec
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    ray.init(
+        address="local",
+        num_cpus=8,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture()
+def paced(tmp_path: Path, local_ray: None) -> Any:
+    """A spec of the paced task, stored in the test's own folder; keywords override."""
+
+    def make(**overrides: Any) -> RunSpec:
+        content: dict[str, Any] = {
+            "task": "tests.integration.tasks:Paced",
+            "workers": 2,
+            "train": {"steps": 60, "global_batch": 16, "logical_shards": 8, "evaluate_rows": 64},
+            "checkpoint": {"storage": str(tmp_path), "every": 20},
+        }
+        for key, value in overrides.items():
+            content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+        return RunSpec.parse(content)
+
+    return make

@@ -1,0 +1,120 @@
+"""The life of a run without a service, on one page: `python -m trainers.main run.yaml`, `tumbler run`, or `train(spec)`.
+
+Checked at the door, given a run directory, connected to Ray, trained by an elastic TorchTrainer until a terminal status.
+Inside a Ray Job (`ray job submit -- python -m trainers.main run.yaml`) it is the driver, and runs on that cluster.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.domain.errors import RunCancelled, RunFailed, TumblerError
+from orchestrator.domain.run_directory import RunDirectory, RunState, storage_path
+from orchestrator.domain.spec import RunSpec
+from orchestrator.domain.spec_file import load_spec
+from orchestrator.domain.status import EndReason, RunStatus
+from trainers.door import at_the_door
+from trainers.elastic.job import WorkerJob
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. It succeeded: any other end is an exception."""
+
+    run: RunDirectory
+    state: RunState
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.state.metrics
+
+    @property
+    def parameters_sha256(self) -> str | None:
+        return self.state.parameters_sha256
+
+
+def train(
+    spec: RunSpec,
+    *,
+    resume: bool = False,
+    num_cpus: int | None = None,
+    on_start: Callable[[RunDirectory], None] = lambda run: None,
+) -> RunResult:
+    """Train until the run has ended, in this process's Ray, in that of RAY_ADDRESS, or in a local one of `num_cpus`.
+
+    `on_start` is told the run directory as soon as there is one. Raises SpecError, DataError, RunExists,
+    ClusterUnavailable or StorageError before anything starts; RunFailed or RunCancelled for how it ended.
+    """
+    spec = at_the_door(spec)
+    from trainers.ray_session import ray_session  # a second to import, which a wrong spec need not wait for
+
+    with ray_session(spec, num_cpus=num_cpus):
+        storage = storage_path(spec.checkpoint.storage)
+        run = RunDirectory.create(storage, spec, resume=resume)
+        on_start(run)
+        job = WorkerJob(spec=spec, run_folder=run.path, data_folder=storage, attempt=run.record().attempt)
+        try:
+            _run_attempt(job)
+        except BaseException as error:
+            _close_record(run, error)
+            raise
+    return _result(run)
+
+
+def _run_attempt(job: WorkerJob) -> None:
+    if job.spec.task is None:
+        from trainers.stock import run_stock
+
+        run_stock(job)
+    else:
+        from trainers.ray_train.trainer import run_elastic
+
+        run_elastic(job)
+
+
+def _result(run: RunDirectory) -> RunResult:
+    state = run.read_status()
+    if state.status is RunStatus.CANCELLED:
+        raise RunCancelled(f"run {run.name} was cancelled at step {state.step}: {state.message}")
+    if state.status is not RunStatus.SUCCEEDED:
+        raise RunFailed(f"run {run.name} failed: {state.reason}, {state.message}")
+    return RunResult(run, state)
+
+
+def _close_record(run: RunDirectory, error: BaseException) -> None:
+    """A run whose driver fails must not look alive; a status that is terminal already says more."""
+    state = run.read_status()
+    if state.status.terminal:
+        return
+    reason = EndReason.SPEC_REFUSED if isinstance(error, TumblerError) else EndReason.CONTROLLER_LOST
+    ended = {"status": RunStatus.FAILED, "reason": reason, "message": str(error) or type(error).__name__}
+    run.write_status(state.model_copy(update=ended))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainers.main", description="Train what a run spec says.")
+    parser.add_argument("spec", type=Path, help="run spec, YAML or JSON")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. train.steps=50")
+    parser.add_argument("--resume", action="store_true", help="go on with the run of this name")
+    parser.add_argument("--num-cpus", type=int, help="what a local Ray is told to have")
+    options = parser.parse_args(arguments)
+    try:
+        spec = load_spec(options.spec, options.set)
+        result = train(
+            spec,
+            resume=options.resume,
+            num_cpus=options.num_cpus,
+            on_start=lambda run: print(f"run {run.name} in {run.path}", flush=True),
+        )
+    except TumblerError as error:
+        print("\n".join(line for line in (str(error), error.hint) if line), file=sys.stderr)
+        return error.exit_code
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+    print(f"{result.run.name} succeeded at step {result.state.step}: {shown}\nparameters {result.parameters_sha256}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

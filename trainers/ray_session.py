@@ -1,0 +1,105 @@
+"""The Ray that an attempt runs on: the one it stands in, one by address, or one of its own on this machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from orchestrator.domain.errors import ClusterUnavailable, Problem, SpecError
+from orchestrator.domain.spec import RunSpec
+
+_LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def ray_session(spec: RunSpec, *, num_cpus: int | None = None) -> Iterator[None]:
+    """Be connected to Ray: to the one already in use, to RAY_ADDRESS (as in a Ray Job), else to a local one.
+
+    A local one listens on loopback only and ends with the session. `num_cpus` is what it is told to have; the default
+    is what the machine has. Raises ClusterUnavailable, or SpecError where the run can never fit.
+    """
+    if ray.is_initialized():
+        check_fits(spec)
+        yield
+        return
+    try:
+        _connect(num_cpus)
+    except Exception as error:
+        raise ClusterUnavailable(
+            f"could not {'reach Ray at ' + address if (address := ray_address()) else 'start Ray here'}: {error}",
+            hint="check `ray status`, or unset RAY_ADDRESS to use a local Ray" if address else "see `tumbler doctor`",
+        ) from error
+    try:
+        check_fits(spec)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def ray_address() -> str | None:
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+def check_fits(spec: RunSpec) -> None:
+    """Raises SpecError where the nodes alive now can never hold the smallest group and the data feed.
+
+    A cluster that an autoscaler can grow is not judged.
+    """
+    if ray.nodes() and any(node.get("Labels", {}).get("ray.io/autoscaled") for node in ray.nodes()):
+        return
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(workers_in(node, spec) for node in nodes)
+    if room >= spec.workers.min and _feed_fits_too(nodes, spec):
+        return
+    cpus = sum(node.get("CPU", 0.0) for node in nodes)
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    each = f"{spec.resources.cpu:g} CPU" + (f" and {spec.resources.gpu:g} GPU" if spec.resources.gpu else "")
+    feed = f" and {spec.data.cpus:g} CPU for the data feed" if spec.data.cpus else ""
+    raise SpecError(
+        [
+            Problem(
+                "workers.min",
+                f"{spec.workers.min} workers of {each}{feed} can never fit: this Ray has {cpus:g} CPU and {gpus:g} GPU "
+                f"on {len(nodes)} nodes, room for {room} workers; lower workers.min or resources, or give Ray more "
+                "(`tumbler run --num-cpus N` for a local one)",
+            )
+        ]
+    )
+
+
+def workers_in(node: dict[str, float], spec: RunSpec) -> int:
+    """How many workers of the spec an empty node holds."""
+    wanted = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu, "memory": float(spec.resources.memory or 0)}
+    room = [int(node.get(name, 0.0) / amount) for name, amount in wanted.items() if amount]
+    return min(room, default=spec.workers.max)
+
+
+def _feed_fits_too(nodes: list[dict[str, float]], spec: RunSpec) -> bool:
+    """Some node holds the feed and the rest still has room for the gang."""
+    if not spec.data.cpus:
+        return True
+    for chosen in nodes:
+        if chosen.get("CPU", 0.0) < spec.data.cpus:
+            continue
+        rest = {**chosen, "CPU": chosen["CPU"] - spec.data.cpus}
+        others = sum(workers_in(node, spec) for node in nodes if node is not chosen)
+        if others + workers_in(rest, spec) >= spec.workers.min:
+            return True
+    return False
+
+
+def _connect(num_cpus: int | None) -> None:
+    # Said explicitly: Ray would write a token file into HOME, and a later head would then demand it.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    if ray_address() is None:
+        arguments |= {
+            "address": "local",
+            "num_cpus": num_cpus,
+            "include_dashboard": False,
+            "_node_ip_address": _LOOPBACK,
+        }
+    ray.init(**arguments)

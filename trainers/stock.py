@@ -1,0 +1,117 @@
+"""Runs that are not Tasks: any Ray Train function and any script, unchanged, with Ray Train's own restart elasticity."""
+
+import importlib
+import os
+import socket
+import subprocess
+from operator import attrgetter
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.collective
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.events import EventKind
+from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.spec import RunSpec
+from orchestrator.domain.status import EndReason, RunStatus
+from trainers.elastic.job import WorkerJob
+from trainers.ray_train.trainer import worker_bundle
+from trainers.recorder import Recorder
+
+
+def run_stock(job: WorkerJob) -> None:
+    """Train with stock Ray Train until the run has ended; how it did is in the run directory."""
+    spec = job.spec
+    trainer = TorchTrainer(
+        _load_entrypoint(spec) if spec.entrypoint else run_command,
+        train_loop_config=dict(spec.config) if spec.entrypoint else {"command": spec.command, "env": _environment(job)},
+        scaling_config=ScalingConfig(
+            num_workers=(spec.workers.min, spec.workers.max) if spec.workers.min < spec.workers.max else spec.workers.min,
+            use_gpu=spec.resources.gpu > 0,
+            resources_per_worker=worker_bundle(spec.resources),
+        ),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=str(job.run_folder),
+            failure_config=FailureConfig(max_failures=spec.retry.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=spec.checkpoint.keep_last),
+        ),
+    )
+    record = Recorder(RunDirectory(job.run_folder), global_batch=spec.train.global_batch, link_every=1)
+    record.move(RunStatus.STARTING)
+    record.event(EventKind.RUN_STARTED, f"attempt {job.attempt} of {spec.name} starts with stock Ray Train")
+    record.move(RunStatus.RUNNING, workers=spec.workers.max)
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        _end(record, RunStatus.FAILED, EndReason.MAX_FAILURES_EXCEEDED, str(error).strip().splitlines()[-1])
+    else:
+        numbers = {k: float(v) for k, v in (result.metrics or {}).items() if isinstance(v, int | float)}
+        if result.checkpoint is not None:
+            record.move(RunStatus.RUNNING, checkpoint=result.checkpoint.path)
+        record.move(RunStatus.RUNNING, metrics=numbers)
+        _end(record, RunStatus.SUCCEEDED, EndReason.FINISHED, "")
+    finally:
+        record.close()
+
+
+def run_command(config: dict[str, Any]) -> None:
+    """One worker of a `command:` run: the script in a process of its own, with torchrun's environment variables.
+
+    Raises RuntimeError where it exits with anything but 0, which Ray Train answers with a restart of the group.
+    """
+    context = ray.train.get_context()
+    address = ray.train.collective.broadcast_from_rank_zero(_free_address())
+    environment = {
+        **os.environ,
+        **config["env"],
+        "RANK": str(context.get_world_rank()),
+        "WORLD_SIZE": str(context.get_world_size()),
+        "LOCAL_RANK": str(context.get_local_rank()),
+        "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
+        "GROUP_RANK": str(context.get_node_rank()),
+        "MASTER_ADDR": address[0],
+        "MASTER_PORT": str(address[1]),
+    }
+    code = subprocess.run(
+        ["/bin/sh", "-c", config["command"]], env=environment, cwd=config["env"]["TUMBLER_WORKING_DIR"], check=False
+    ).returncode
+    if code != 0:
+        raise RuntimeError(f"`{config['command']}` exited with {code} on rank {context.get_world_rank()}")
+
+
+def _environment(job: WorkerJob) -> dict[str, str]:
+    spec = job.spec
+    return {
+        "OMP_NUM_THREADS": str(spec.resources.threads),
+        "TORCHELASTIC_RUN_ID": spec.name,
+        "TUMBLER_RUN_NAME": spec.name,
+        "TUMBLER_ATTEMPT": str(job.attempt),
+        "TUMBLER_WORKING_DIR": spec.code.working_dir,
+    }
+
+
+def _load_entrypoint(spec: RunSpec) -> Any:
+    assert spec.entrypoint is not None
+    module_name, _, name = spec.entrypoint.partition(":")
+    try:
+        return attrgetter(name)(importlib.import_module(module_name))
+    except Exception as error:
+        raise SpecError(
+            [Problem("entrypoint", f"cannot load {spec.entrypoint!r}: {type(error).__name__}: {error}")]
+        ) from error
+
+
+def _free_address() -> tuple[str, int]:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+
+def _end(record: Recorder, status: RunStatus, reason: EndReason, message: str) -> None:
+    record.move(status, reason=reason, message=message, workers=0)
+    record.event(EventKind.RUN_ENDED, f"the run ended: {reason}", status=str(status), reason=str(reason))
