@@ -8,7 +8,6 @@ from pathlib import Path
 from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.run_directory import storage_path
 from orchestrator.domain.spec import RunSpec
-from orchestrator.domain.spec_parts import split_scheme
 from trainers.task_registry import check_model_config, load_task
 
 OUR_PACKAGES = ("api", "cluster", "orchestrator", "trainers")
@@ -17,8 +16,8 @@ OUR_PACKAGES = ("api", "cluster", "orchestrator", "trainers")
 def at_the_door(spec: RunSpec) -> RunSpec:
     """The spec with its paths made absolute, after everything that can be refused here has been.
 
-    Raises SpecError with all problems of the spec, DataError where its data cannot be used, StorageError where the
-    prepared data cannot be written.
+    Raises SpecError with all problems of the spec, DataError where its data cannot be used, StorageError
+    where the prepared data cannot be written.
     """
     problems = [*_not_in_this_version(spec), *_working_directory(spec)]
     if problems:
@@ -36,8 +35,12 @@ def at_the_door(spec: RunSpec) -> RunSpec:
 
 def with_absolute_paths(spec: RunSpec) -> RunSpec:
     """A relative path counts from where the run is submitted, and workers start elsewhere."""
-    storage = spec.checkpoint.model_copy(update={"storage": str(storage_path(spec.checkpoint.storage).absolute())})
-    code = spec.code.model_copy(update={"working_dir": str(Path(spec.code.working_dir).expanduser().absolute())})
+    storage = spec.checkpoint.model_copy(
+        update={"storage": str(storage_path(spec.checkpoint.storage).absolute())}
+    )
+    code = spec.code.model_copy(
+        update={"working_dir": str(Path(spec.code.working_dir).expanduser().absolute())}
+    )
     data = spec.data
     if data.files is not None:
         data = data.model_copy(update={"source": str(Path(data.files).expanduser().absolute())})
@@ -46,13 +49,18 @@ def with_absolute_paths(spec: RunSpec) -> RunSpec:
 
 def _not_in_this_version(spec: RunSpec) -> Iterator[Problem]:
     if spec.secrets:
-        yield Problem("secrets", "a run without a service has no store of secrets; set them in the environment")
+        yield Problem(
+            "secrets", "a run without a service has no store of secrets; set them in the environment"
+        )
     if spec.checkpoint.keep_best is not None:
         yield Problem("checkpoint.keep_best", "only keep_last is available in this version")
     if spec.log.tensorboard:
         yield Problem("log.tensorboard", "only false is available in this version")
     if spec.code.pip or spec.code.env or spec.code.exclude:
-        yield Problem("code", "a run without a service uses the environment it is started in; leave out pip, env, exclude")
+        yield Problem(
+            "code",
+            "a run without a service uses the environment it is started in; leave out pip, env, exclude",
+        )
 
 
 def _working_directory(spec: RunSpec) -> Iterator[Problem]:

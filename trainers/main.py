@@ -1,7 +1,9 @@
-"""The life of a run without a service, on one page: `python -m trainers.main run.yaml`, `tumbler run`, or `train(spec)`.
+"""The life of a run without a service, on one page: `python -m trainers.main run.yaml`, `tumbler run`, or
+`train(spec)`.
 
-Checked at the door, given a run directory, connected to Ray, trained by an elastic TorchTrainer until a terminal status.
-Inside a Ray Job (`ray job submit -- python -m trainers.main run.yaml`) it is the driver, and runs on that cluster.
+Checked at the door, given a run directory, connected to Ray, trained by an elastic TorchTrainer until a
+terminal status. Inside a Ray Job (`ray job submit -- python -m trainers.main run.yaml`) it is the driver, and
+runs on that cluster.
 """
 
 import argparse
@@ -42,7 +44,8 @@ def train(
     num_cpus: int | None = None,
     on_start: Callable[[RunDirectory], None] = lambda run: None,
 ) -> RunResult:
-    """Train until the run has ended, in this process's Ray, in that of RAY_ADDRESS, or in a local one of `num_cpus`.
+    """Train until the run has ended, in this process's Ray, in that of RAY_ADDRESS, or in a local one of
+    `num_cpus`.
 
     `on_start` is told the run directory as soon as there is one. Raises SpecError, DataError, RunExists,
     ClusterUnavailable or StorageError before anything starts; RunFailed or RunCancelled for how it ended.
@@ -94,9 +97,13 @@ def _close_record(run: RunDirectory, error: BaseException) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m trainers.main", description="Train what a run spec says.")
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.main", description="Train what a run spec says."
+    )
     parser.add_argument("spec", type=Path, help="run spec, YAML or JSON")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. train.steps=50")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. train.steps=50"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run of this name")
     parser.add_argument("--num-cpus", type=int, help="what a local Ray is told to have")
     options = parser.parse_args(arguments)
@@ -112,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(line for line in (str(error), error.hint) if line), file=sys.stderr)
         return error.exit_code
     shown = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-    print(f"{result.run.name} succeeded at step {result.state.step}: {shown}\nparameters {result.parameters_sha256}")
+    print(
+        f"{result.run.name} succeeded at step {result.state.step}: {shown}\nparameters {result.parameters_sha256}"
+    )
     return 0
 
 

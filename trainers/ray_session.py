@@ -1,4 +1,5 @@
-"""The Ray that an attempt runs on: the one it stands in, one by address, or one of its own on this machine."""
+"""The Ray that an attempt runs on: the one it stands in, one by address, or one of its own on this
+machine."""
 
 import os
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ _LOOPBACK = "127.0.0.1"
 def ray_session(spec: RunSpec, *, num_cpus: int | None = None) -> Iterator[None]:
     """Be connected to Ray: to the one already in use, to RAY_ADDRESS (as in a Ray Job), else to a local one.
 
-    A local one listens on loopback only and ends with the session. `num_cpus` is what it is told to have; the default
-    is what the machine has. Raises ClusterUnavailable, or SpecError where the run can never fit.
+    A local one listens on loopback only and ends with the session. `num_cpus` is what it is told to have; the
+    default is what the machine has. Raises ClusterUnavailable, or SpecError where the run can never fit.
     """
     if ray.is_initialized():
         check_fits(spec)
@@ -27,15 +28,24 @@ def ray_session(spec: RunSpec, *, num_cpus: int | None = None) -> Iterator[None]
     try:
         _connect(num_cpus)
     except Exception as error:
-        raise ClusterUnavailable(
-            f"could not {'reach Ray at ' + address if (address := ray_address()) else 'start Ray here'}: {error}",
-            hint="check `ray status`, or unset RAY_ADDRESS to use a local Ray" if address else "see `tumbler doctor`",
-        ) from error
+        raise _unavailable(error) from error
     try:
         check_fits(spec)
         yield
     finally:
         ray.shutdown()
+
+
+def _unavailable(error: Exception) -> ClusterUnavailable:
+    address = ray_address()
+    if address is None:
+        return ClusterUnavailable(
+            f"could not start Ray here: {error}", hint="`tumbler doctor` says what is missing"
+        )
+    return ClusterUnavailable(
+        f"could not reach Ray at {address}: {error}",
+        hint="check it with `ray status`, or unset RAY_ADDRESS to use a Ray of your own on this machine",
+    )
 
 
 def ray_address() -> str | None:
@@ -57,21 +67,21 @@ def check_fits(spec: RunSpec) -> None:
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     each = f"{spec.resources.cpu:g} CPU" + (f" and {spec.resources.gpu:g} GPU" if spec.resources.gpu else "")
     feed = f" and {spec.data.cpus:g} CPU for the data feed" if spec.data.cpus else ""
-    raise SpecError(
-        [
-            Problem(
-                "workers.min",
-                f"{spec.workers.min} workers of {each}{feed} can never fit: this Ray has {cpus:g} CPU and {gpus:g} GPU "
-                f"on {len(nodes)} nodes, room for {room} workers; lower workers.min or resources, or give Ray more "
-                "(`tumbler run --num-cpus N` for a local one)",
-            )
-        ]
+    message = (
+        f"{spec.workers.min} workers of {each}{feed} can never fit: this Ray has {cpus:g} CPU and "
+        f"{gpus:g} GPU on {len(nodes)} nodes, room for {room} workers; lower workers.min or resources, or "
+        "give Ray more (`tumbler run --num-cpus N` for a local one)"
     )
+    raise SpecError([Problem("workers.min", message)])
 
 
 def workers_in(node: dict[str, float], spec: RunSpec) -> int:
     """How many workers of the spec an empty node holds."""
-    wanted = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu, "memory": float(spec.resources.memory or 0)}
+    wanted = {
+        "CPU": spec.resources.cpu,
+        "GPU": spec.resources.gpu,
+        "memory": float(spec.resources.memory or 0),
+    }
     room = [int(node.get(name, 0.0) / amount) for name, amount in wanted.items() if amount]
     return min(room, default=spec.workers.max)
 

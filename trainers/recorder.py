@@ -18,7 +18,8 @@ _STATUS_EVERY_S = 0.5
 
 
 class Recorder:
-    """Everything here is quick (a buffered line, at most a small file), so it may run inside the control loop."""
+    """Everything here is quick (a buffered line, at most a small file), so it may run inside the control
+    loop."""
 
     def __init__(self, run: RunDirectory, *, global_batch: int, link_every: int):
         self._run = run
@@ -38,11 +39,13 @@ class Recorder:
         """The newest step on record."""
         return self.state.step
 
-    def event(self, kind: EventKind, message: str, **facts: object) -> None:
+    def event(self, kind: EventKind, message: str, **facts: Any) -> None:
         self._events.append(event(kind, message, attempt=self.state.attempt, **facts))
         self._events.flush()
 
-    def move(self, status: RunStatus, *, reason: EndReason | None = None, message: str = "", **facts: Any) -> None:
+    def move(
+        self, status: RunStatus, *, reason: EndReason | None = None, message: str = "", **facts: Any
+    ) -> None:
         """Change the status through the one table of legal moves, and write it at once."""
         if status is not self.state.status:
             check_move(self.state.status, status)

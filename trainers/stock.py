@@ -1,4 +1,5 @@
-"""Runs that are not Tasks: any Ray Train function and any script, unchanged, with Ray Train's own restart elasticity."""
+"""Runs that are not Tasks: any Ray Train function and any script, unchanged, with Ray Train's own restart
+elasticity."""
 
 import importlib
 import os
@@ -28,9 +29,13 @@ def run_stock(job: WorkerJob) -> None:
     spec = job.spec
     trainer = TorchTrainer(
         _load_entrypoint(spec) if spec.entrypoint else run_command,
-        train_loop_config=dict(spec.config) if spec.entrypoint else {"command": spec.command, "env": _environment(job)},
+        train_loop_config=dict(spec.config)
+        if spec.entrypoint
+        else {"command": spec.command, "env": _environment(job)},
         scaling_config=ScalingConfig(
-            num_workers=(spec.workers.min, spec.workers.max) if spec.workers.min < spec.workers.max else spec.workers.min,
+            num_workers=(spec.workers.min, spec.workers.max)
+            if spec.workers.min < spec.workers.max
+            else spec.workers.min,
             use_gpu=spec.resources.gpu > 0,
             resources_per_worker=worker_bundle(spec.resources),
         ),
@@ -60,9 +65,11 @@ def run_stock(job: WorkerJob) -> None:
 
 
 def run_command(config: dict[str, Any]) -> None:
-    """One worker of a `command:` run: the script in a process of its own, with torchrun's environment variables.
+    """One worker of a `command:` run: the script in a process of its own, with torchrun's environment
+    variables.
 
-    Raises RuntimeError where it exits with anything but 0, which Ray Train answers with a restart of the group.
+    Raises RuntimeError where it exits with anything but 0, which Ray Train answers with a restart of the
+    group.
     """
     context = ray.train.get_context()
     address = ray.train.collective.broadcast_from_rank_zero(_free_address())
@@ -78,7 +85,10 @@ def run_command(config: dict[str, Any]) -> None:
         "MASTER_PORT": str(address[1]),
     }
     code = subprocess.run(
-        ["/bin/sh", "-c", config["command"]], env=environment, cwd=config["env"]["TUMBLER_WORKING_DIR"], check=False
+        ["/bin/sh", "-c", config["command"]],
+        env=environment,
+        cwd=config["env"]["TUMBLER_WORKING_DIR"],
+        check=False,
     ).returncode
     if code != 0:
         raise RuntimeError(f"`{config['command']}` exited with {code} on rank {context.get_world_rank()}")

@@ -1,4 +1,5 @@
-"""What one worker of a Task does from birth to end: build everything, become warm, train, say how it ended."""
+"""What one worker of a Task does from birth to end: build everything, become warm, train, say how it
+ended."""
 
 import platform
 import sys
@@ -21,6 +22,7 @@ from trainers.elastic.messages import Outcome, Raised, WorkerProfile
 from trainers.elastic.state import TrainState
 from trainers.elastic.step import StepRunner, seed_everything
 from trainers.task_registry import load_task
+from trainers.worker_log import logging_to
 
 _DEFAULT_PATIENCE_S = 120.0
 
@@ -56,7 +58,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
     device = torch.device("cuda", 0) if spec.resources.gpu else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    meeting_place = open_meeting_place()
+    meeting_place = open_meeting_place(link.host)
     _open_replica_group()
 
     assert spec.task is not None
@@ -64,7 +66,11 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
     data = task.build_dataset(spec.data, job.data_folder)
     data.check_rows(spec.train.global_batch)
     plan = BatchPlan(
-        len(data.train), spec.train.global_batch, spec.train.logical_shards, spec.shuffle_seed, spec.data.shuffle.window
+        len(data.train),
+        spec.train.global_batch,
+        spec.train.logical_shards,
+        spec.shuffle_seed,
+        spec.data.shuffle.window,
     )
     num_steps = spec.train.steps or plan.num_steps(spec.train.epochs or 1)
     seed_everything(spec.train.seed)
@@ -124,7 +130,8 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
 
 
 def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]:
-    """What can change the last bit of a result besides the spec: two platforms that differ here are not mixed."""
+    """What can change the last bit of a result besides the spec: two platforms that differ here are not
+    mixed."""
     found = {
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -138,7 +145,8 @@ def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]
 
 
 def _open_replica_group() -> None:
-    """torch's default group belongs to one replica and lives as long as it does; here a replica is one worker."""
+    """torch's default group belongs to one replica and lives as long as it does; here a replica is one
+    worker."""
     if not dist.is_initialized():
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 
@@ -157,7 +165,9 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     from trainers.ray_train.worker import current_link
 
     link = current_link()
-    outcome = live(config["job"], link)
-    if isinstance(outcome, Raised):
-        print(outcome.traceback, file=sys.stderr, flush=True)
+    job: WorkerJob = config["job"]
+    with logging_to(job.run_folder / "logs" / f"{job.attempt}-{link.worker_id}.log"):
+        outcome = live(job, link)
+        if isinstance(outcome, Raised):
+            print(outcome.traceback, file=sys.stderr, flush=True)
     link.mailbox.announce_over(outcome)

@@ -1,7 +1,7 @@
 """Who trains together: generations, and the roster that decides when the next one starts.
 
-Pure state: the worker group tells the roster what happened, asks it for the next generation, and acts. Nothing here
-waits, and nothing here knows Ray.
+Pure state: the worker group tells the roster what happened, asks it for the next generation, and acts.
+Nothing here waits, and nothing here knows Ray.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +36,8 @@ class Generation:
 class Roster:
     """The workers of one attempt and the generations they formed.
 
-    `minimum` is the gang minimum: with fewer workers nobody trains. `target` is how many the scheduler grants now.
+    `minimum` is the gang minimum: with fewer workers nobody trains. `target` is how many the scheduler grants
+    now.
     """
 
     minimum: int

@@ -1,9 +1,10 @@
 """Logical shards and the one tree over which everything is summed.
 
-The global batch is dealt to V logical shards. Partial sums follow one fixed binary tree over the V leaves, whoever
-holds them: node (lo, hi) is the sum over the leaves lo..hi-1 and splits at its middle. A worker owns a contiguous range
-of leaves, so it can sum some whole nodes by itself: the maximal ones. Floating-point addition is not associative;
-keeping the tree fixed is what makes the sum the same bits at any number of workers.
+The global batch is dealt to V logical shards. Partial sums follow one fixed binary tree over the V leaves,
+whoever holds them: node (lo, hi) is the sum over the leaves lo..hi-1 and splits at its middle. A worker owns
+a contiguous range of leaves, so it can sum some whole nodes by itself: the maximal ones. Floating-point
+addition is not associative; keeping the tree fixed is what makes the sum the same bits at any number of
+workers.
 """
 
 from typing import TypeAlias

@@ -28,7 +28,7 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture()
+@pytest.fixture
 def paced(tmp_path: Path, local_ray: None) -> Any:
     """A spec of the paced task, stored in the test's own folder; keywords override."""
 

@@ -1,7 +1,8 @@
 """Committed checkpoints: whole, checksummed and findable.
 
-A checkpoint is a folder `step-00000100` with the model (safetensors), the optimizer, and a manifest that names every
-file with its size and SHA-256. It is written aside and renamed when all is on disk: what is not whole is never found.
+A checkpoint is a folder `step-00000100` with the model (safetensors), the optimizer, and a manifest that
+names every file with its size and SHA-256. It is written aside and renamed when all is on disk: what is not
+whole is never found.
 """
 
 import hashlib
@@ -35,7 +36,8 @@ class Written:
 def write_checkpoint(
     folder: Path, state: TrainState, *, fingerprint: str, attempt: int, generation: int
 ) -> Written:
-    """Commit the state. Raises `CheckpointError` when it cannot be written; nothing half done stays behind."""
+    """Commit the state. Raises `CheckpointError` when it cannot be written; nothing half done stays
+    behind."""
     path = folder / checkpoint_name(state.step)
     aside = folder / f".{path.name}.{attempt}-{generation}"
     hashes = {"parameters_sha256": state.parameters_sha256(), "optimizer_sha256": state.optimizer_sha256()}
@@ -72,7 +74,8 @@ def write_checkpoint(
 def read_checkpoint(path: Path, *, fingerprint: str | None = None) -> dict[str, Any]:
     """The snapshot in a checkpoint, for `TrainState.restore`.
 
-    Raises `CheckpointError` with one sentence when it is damaged, incomplete, or of another spec than `fingerprint`.
+    Raises `CheckpointError` with one sentence when it is damaged, incomplete, or of another spec than
+    `fingerprint`.
     """
     manifest = read_manifest(path)
     if fingerprint is not None and manifest["fingerprint"] != fingerprint:
@@ -97,7 +100,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} has no readable {MANIFEST}: {error}") from error
     if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"checkpoint {path} has format {manifest.get('format')}, this version reads {FORMAT}")
+        raise CheckpointError(
+            f"checkpoint {path} has format {manifest.get('format')}, this version reads {FORMAT}"
+        )
     return manifest
 
 

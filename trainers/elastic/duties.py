@@ -1,7 +1,8 @@
 """What is done between two steps: evaluate, commit a checkpoint, and end well.
 
-All members reach the same step boundary in the same generation, so each of these is decided by the step alone. A duty
-that is cut short by a loss is done again by the next generation, which starts at the same boundary.
+All members reach the same step boundary in the same generation, so each of these is decided by the step
+alone. A duty that is cut short by a loss is done again by the next generation, which starts at the same
+boundary.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from trainers.elastic.messages import CheckpointFailed, CheckpointWritten, Evalu
 from trainers.elastic.reduction import tree_sum
 from trainers.elastic.state import TrainState
 from trainers.elastic.step import seed_everything, to_device
-from trainers.task import ShardLoss, Task
+from trainers.task import Rows, ShardLoss, Task
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Cadence:
     evaluate_rows: int
     """Rows of the validation data that one evaluation looks at, from the first on."""
     rows_at_once: int
-    """Rows in one forward pass of an evaluation; fixed by the spec, so that no bit depends on the world size."""
+    """Rows in one forward pass of an evaluation; fixed by the spec, so that no bit depends on the world
+    size."""
 
 
 class Duties:
@@ -40,7 +42,7 @@ class Duties:
         self,
         task: Task[Any],
         state: TrainState,
-        validation: Sequence[Any] | None,
+        validation: Rows | None,
         cadence: Cadence,
         *,
         checkpoints: Path,
@@ -94,7 +96,9 @@ class Duties:
         names = self._sum_names()
         owned = owned_shards(self._num_shards, group.rank, group.size)
         leaves = {
-            (shard, shard + 1): self._evaluate_shard(range(*owned_shards(rows, shard, self._num_shards)), names)
+            (shard, shard + 1): self._evaluate_shard(
+                range(*owned_shards(rows, shard, self._num_shards)), names
+            )
             for shard in range(*owned)
         }
 

@@ -1,7 +1,7 @@
 """Gradients of logical shards, summed along the tree into flat vectors.
 
-One vector holds the gradients of all parameters and, behind them, the sums that ride along: loss, count of valid
-items, and whatever else the task sums.
+One vector holds the gradients of all parameters and, behind them, the sums that ride along: loss, count of
+valid items, and whatever else the task sums.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import nn
 
+from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.shards import Node, maximal_nodes, middle
 from trainers.task import ShardLoss
 
@@ -23,11 +24,12 @@ class GradientVector:
     def __init__(self, parameters: Iterable[nn.Parameter], sums: Sequence[str] = ()):
         self.parameters = [p for p in parameters if p.requires_grad]
         if not self.parameters:
-            raise ValueError("the model has no trainable parameters")
+            raise SpecError([Problem("model", "it has no trainable parameters")])
         kinds = {p.dtype for p in self.parameters}
         if kinds != {torch.float32}:
             names = ", ".join(sorted(str(kind) for kind in kinds))
-            raise ValueError(f"trainable parameters must be float32, these are {names}: use autocast for less")
+            message = f"trainable parameters must be float32, these are {names}; use autocast for less"
+            raise SpecError([Problem("model", message)])
         self.sums = tuple(sums)
         self._starts: list[int] = []
         end = 0
@@ -47,7 +49,11 @@ class GradientVector:
             parameter.grad = vector[start : start + parameter.numel()].view_as(parameter)
 
     def add_sums(self, vector: torch.Tensor, loss: ShardLoss) -> None:
-        values = [float(loss.total.detach()), float(loss.count), *(float(loss.sums[name]) for name in self.sums)]
+        values = [
+            float(loss.total.detach()),
+            float(loss.count),
+            *(float(loss.sums[name]) for name in self.sums),
+        ]
         vector[self.num_gradients :] += torch.tensor(values, dtype=torch.float32, device=vector.device)
 
     def means(self, vector: torch.Tensor) -> tuple[float, dict[str, float]]:
@@ -63,8 +69,8 @@ class GradientVector:
 class StepGradients:
     """This worker's part of one step's tree; what was summed stays usable when the group must be formed anew.
 
-    A loss of a worker does not touch the sums that the survivors have: with the parameters unchanged they are still
-    right, so only the leaves that nobody holds any more are computed again.
+    A loss of a worker does not touch the sums that the survivors have: with the parameters unchanged they are
+    still right, so only the leaves that nobody holds any more are computed again.
     """
 
     def __init__(self, vector: GradientVector, num_shards: int):
@@ -74,8 +80,11 @@ class StepGradients:
         self._held: dict[Node, torch.Tensor] = {}
         self._step = -1
 
-    def partials(self, step: int, owned: Node, shard_loss: Callable[[int], ShardLoss | None]) -> Mapping[Node, torch.Tensor]:
-        """Sums over the maximal nodes within `owned`. `shard_loss(shard)` runs the forward pass; None: no rows."""
+    def partials(
+        self, step: int, owned: Node, shard_loss: Callable[[int], ShardLoss | None]
+    ) -> Mapping[Node, torch.Tensor]:
+        """Sums over the maximal nodes within `owned`. `shard_loss(shard)` runs the forward pass; None: no
+        rows."""
         if step != self._step:
             self._release_all()
             self._step = step

@@ -1,10 +1,12 @@
 """The elastic group: the process group across replicas, made anew for every generation.
 
-It is an object of ours and never torch's default group: that one belongs to a single replica and lives as long as the
-replica does, so that meshes built on it survive a change of membership. Only point-to-point messages are used; a group
-that is dropped closes its connections, and that wakes every peer that waits for one of its members.
+It is an object of ours and never torch's default group: that one belongs to a single replica and lives as
+long as the replica does, so that meshes built on it survive a change of membership. Only point-to-point
+messages are used; a group that is dropped closes its connections, and that wakes every peer that waits for
+one of its members.
 """
 
+import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,7 +19,8 @@ from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, Store
 from trainers.elastic.messages import Offer
 
 _CONNECT_TIMEOUT = timedelta(seconds=2)
-"""All members have just said that they are here; a connection that takes longer means that one died meanwhile."""
+"""All members have just said that they are here; a connection that takes longer means that one died
+meanwhile."""
 _LOOK_UP_EVERY_S = 0.003
 
 
@@ -34,12 +37,15 @@ class SupersededError(Exception):
     """A newer generation was offered while this one was still meeting."""
 
 
-def open_meeting_place() -> TCPStore:
-    """A store served by this process, kept open as long as the object lives.
+def open_meeting_place(host: str) -> TCPStore:
+    """A store served by this process at `host` only, kept open as long as the object lives.
 
-    Every worker opens one: a generation meets at its first member's, so that no single place must outlive the others.
+    Every worker opens one: a generation meets at its first member's, so that no single place must outlive the
+    others.
     """
-    return TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False)
+    listener = socket.create_server((host, 0))
+    port = listener.getsockname()[1]
+    return TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
 
 
 class Meeting:
@@ -54,19 +60,17 @@ class Meeting:
         except RuntimeError as error:
             raise GroupBrokenError(f"the meeting place {self.address} is gone: {error}") from error
 
-    def join(
-        self, offer: Offer, rank: int, *, superseded: Callable[[], bool], patience_s: float
-    ) -> Store:
+    def join(self, offer: Offer, rank: int, *, superseded: Callable[[], bool], patience_s: float) -> Store:
         """Say "here" and wait until every member of the generation has; returns the store of the generation.
 
-        Raises `SupersededError` when a newer generation is offered meanwhile, `GroupBrokenError` naming those who did
-        not come within `patience_s` seconds.
+        Raises `SupersededError` when a newer generation is offered meanwhile, `GroupBrokenError` naming those
+        who did not come within `patience_s` seconds.
         """
         store = PrefixStore(f"generation/{offer.generation}", self._store)
         keys = [f"here/{member}" for member in range(len(offer.members))]
         deadline = time.monotonic() + patience_s
         try:
-            store.set(keys[rank], b"1")
+            store.set(keys[rank], "1")
             while not store.check(keys):
                 if superseded():
                     raise SupersededError
@@ -82,7 +86,8 @@ class Meeting:
 
 
 class ElasticGroup:
-    """The members of one generation, connected. Raises `GroupBrokenError` from any call when a member is lost."""
+    """The members of one generation, connected. Raises `GroupBrokenError` from any call when a member is
+    lost."""
 
     def __init__(self, store: Store, rank: int, size: int, *, backend: str, host: str, timeout_s: float):
         self.rank = rank

@@ -1,4 +1,5 @@
-"""What every worker and the controller of an attempt are told at birth. Imports no torch: the controller needs none."""
+"""What every worker and the controller of an attempt are told at birth. Imports no torch: the controller
+needs none."""
 
 from dataclasses import dataclass
 from pathlib import Path

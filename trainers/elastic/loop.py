@@ -1,10 +1,13 @@
 """The life of one worker's training thread: become warm, then train in one generation after another."""
 
+import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch.distributed import TCPStore
@@ -70,6 +73,7 @@ class TrainingLoop:
         self._reported_at = 0.0
         self._begun_step = 0
         self._meeting: Meeting | None = None
+        self._step_log = _open_step_log()
 
     def run(self) -> Outcome:
         generation = 0
@@ -157,10 +161,24 @@ class TrainingLoop:
             self._duties.at_step_boundary(group, offer.generation)
             self._begun_step = state.step + 1
             flags = torch.tensor(
-                [self._mailbox.newer_than(offer.generation), self._mailbox.stop_requested], dtype=torch.float32
+                [self._mailbox.newer_than(offer.generation), self._mailbox.stop_requested],
+                dtype=torch.float32,
             )
             point, raised = self._steps.step(group, flags, offer.generation)
             self._points.append(point)
+            if self._step_log is not None:
+                self._step_log.write(
+                    json.dumps(
+                        {
+                            "t": point.time_s,
+                            "step": point.step,
+                            "rank": group.rank,
+                            "world": group.size,
+                            "pid": os.getpid(),
+                        }
+                    )
+                    + "\n"
+                )
             last = state.step == self._steps.num_steps
             switch, stop = bool(raised[_SWITCH] > 0), bool(raised[_STOP] > 0)
             if group.rank == 0:
@@ -180,3 +198,9 @@ class TrainingLoop:
             self._report(StepsDone(self._here.worker_id, generation, new))
             self._reported_step = new[-1].step
             self._reported_at = now
+
+
+def _open_step_log() -> TextIO | None:
+    """For measurements: TUMBLER_STEP_LOG names a folder in which every worker logs every step it applies."""
+    folder = os.environ.get("TUMBLER_STEP_LOG")
+    return Path(folder, f"{os.getpid()}.jsonl").open("a", buffering=1) if folder else None

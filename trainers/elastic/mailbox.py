@@ -81,6 +81,7 @@ class Mailbox:
 
         with self._changed:
             self._changed.wait_for(lambda: self._stop or newer() is not None)
-            # A group that broke just before the wish to stop may still meet again and commit a last checkpoint.
+            # A group that broke just before the wish to stop may still meet again and commit a last
+            # checkpoint.
             self._changed.wait_for(lambda: newer() is not None, timeout=_LAST_CALL_S)
             return newer()

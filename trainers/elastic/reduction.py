@@ -1,8 +1,9 @@
 """Sum partial sums over all workers, always along the same tree.
 
-Each worker holds the sums over its maximal tree nodes. The vector is cut into one slice per worker; every worker gets
-the slice of all nodes from everybody, finishes the tree for its slice, and hands the result to everybody. That is a
-reduce-scatter and an all-gather; the traffic is that of a ring all-reduce where workers hold one maximal node each.
+Each worker holds the sums over its maximal tree nodes. The vector is cut into one slice per worker; every
+worker gets the slice of all nodes from everybody, finishes the tree for its slice, and hands the result to
+everybody. That is a reduce-scatter and an all-gather; the traffic is that of a ring all-reduce where workers
+hold one maximal node each.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,9 @@ def tree_sum(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The sum over all `num_shards` leaves, and everybody's flags.
 
-    `partials` holds this worker's maximal nodes, all of shape (n,) and one type; it is left as it is. `flags` has
-    shape (f,) and the same type. Returns the sum, shape (n,), the same bits on every rank at any world size, and the
-    flags by rank, shape (world size, f).
+    `partials` holds this worker's maximal nodes, all of shape (n,) and one type; it is left as it is. `flags`
+    has shape (f,) and the same type. Returns the sum, shape (n,), the same bits on every rank at any world
+    size, and the flags by rank, shape (world size, f).
     """
     root = (0, num_shards)
     if group.size == 1:

@@ -1,9 +1,10 @@
-"""All that training carries from step to step, how members agree on the newest of it, and how it is copied."""
+"""All that training carries from step to step, how members agree on the newest of it, and how it is
+copied."""
 
 import hashlib
 import pickle
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +88,11 @@ class Agreement:
 
 
 def agree_on_newest(group: ElasticGroup, state: TrainState) -> Agreement:
-    """Bring every member to the newest step that any of them has applied, by copying state from one that has it.
+    """Bring every member to the newest step that any of them has applied, by copying state from one that has
+    it.
 
-    A survivor may have applied a step that another has not: the last exchange reached one and not the other. They are
-    never more than that one step apart; a newcomer has applied none.
+    A survivor may have applied a step that another has not: the last exchange reached one and not the other.
+    They are never more than that one step apart; a newcomer has applied none.
     """
     mine = torch.tensor([state.step, state.checksum()], dtype=torch.int64)
     known = [tuple(row.tolist()) for row in group.gather(mine)]
@@ -162,8 +164,9 @@ def _holes(skeleton: Any) -> Iterator[_Hole]:
             yield from _holes(child)
 
 
-def _sha256(tensors: Iterator[torch.Tensor] | Any) -> str:
+def _sha256(tensors: Iterable[torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        octets = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(octets.numpy().data)
     return digest.hexdigest()

@@ -3,12 +3,12 @@
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.shards import owned_shards
 from trainers.elastic.gradients import GradientVector, StepGradients
@@ -16,7 +16,7 @@ from trainers.elastic.group import ElasticGroup
 from trainers.elastic.messages import StepPoint
 from trainers.elastic.reduction import tree_sum
 from trainers.elastic.state import TrainState
-from trainers.task import ShardLoss, Task
+from trainers.task import Rows, ShardLoss, Task
 
 
 def seed_everything(*parts: int) -> None:
@@ -37,7 +37,7 @@ class StepRunner:
         self,
         task: Task[Any],
         state: TrainState,
-        rows: Sequence[Any],
+        rows: Rows,
         plan: BatchPlan,
         *,
         num_steps: int,
@@ -59,28 +59,30 @@ class StepRunner:
     def warm_up(self) -> float:
         """Run one shard forward and backward without effect, so that the first real step is a normal one.
 
-        Raises ValueError for a model whose buffers change while it trains: they would not be reduced.
+        Raises SpecError for a model that cannot be trained the same at any number of workers.
         """
         begun = time.perf_counter()
         before = {name: b.clone() for name, b in self.state.model.named_buffers()}
         loss = self._shard_loss(1, 0)
-        if loss is None:
-            raise ValueError("the first logical shard of the first batch has no rows")
+        assert loss is not None, "the plan gives the first shard of the first batch at least one row"
         self._vector = GradientVector(self.state.model.parameters(), sorted(loss.sums))
         self._gradients = StepGradients(self._vector, self._plan.logical_shards)
         self._vector.bind(self._vector.zeros())
         loss.total.backward()  # type: ignore[no-untyped-call]
         changed = [n for n, b in self.state.model.named_buffers() if not torch.equal(b, before[n])]
         if changed:
-            raise ValueError(
-                f"buffer {changed[0]!r} changes while the model trains (as in BatchNorm), so the result would depend on "
-                "the number of workers; use a layer without running statistics, such as GroupNorm or LayerNorm"
+            message = (
+                f"buffer {changed[0]!r} changes while the model trains (as in BatchNorm), so the result "
+                "would depend on the number of workers; use a layer without running statistics, such as GroupNorm"
             )
+            raise SpecError([Problem("model", message)])
         return time.perf_counter() - begun
 
-    def step(self, group: ElasticGroup, flags: torch.Tensor, generation: int) -> tuple[StepPoint, torch.Tensor]:
+    def step(
+        self, group: ElasticGroup, flags: torch.Tensor, generation: int
+    ) -> tuple[StepPoint, torch.Tensor]:
         """Do the next step. Returns its record and, per flag, the sum over all members."""
-        assert self._vector is not None and self._gradients is not None, "warm up first"
+        assert self._gradients is not None, "warm up first"
         begun = time.perf_counter()
         step = self.state.step + 1
         shards = self._plan.logical_shards
@@ -105,7 +107,8 @@ class StepRunner:
         return point, raised.sum(dim=0)
 
     def _apply(self, total: torch.Tensor) -> tuple[bool, dict[str, float]]:
-        """Divide by the global count, clip, update; False when the sum is not finite and the update is left out."""
+        """Divide by the global count, clip, update; False when the sum is not finite and the update is left
+        out."""
         assert self._vector is not None
         count, metrics = self._vector.means(total)
         gradients = total[: self._vector.num_gradients]
@@ -147,6 +150,3 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)(to_device(value, device) for value in batch)
     return batch
-
-
-LossOfShard = Callable[[int], ShardLoss | None]

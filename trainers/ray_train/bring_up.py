@@ -19,48 +19,47 @@ _ALONE = DistributedContext(world_rank=0, world_size=1, local_rank=0, local_worl
 
 
 @dataclass(frozen=True)
-class Start:
-    worker_id: str
-    slots: SlotPool
+class WorkerStarter:
+    """How workers of a run are started, and who is told what becomes of them."""
+
     worker_cls: type[ElasticWorker]
-    context: WorkerGroupContext
-    delay_s: float
+    group: WorkerGroupContext
+    runtime_env: dict[str, Any]
+    train_context: dict[str, Any]
+    """What Ray Train tells every worker: run context, storage, callbacks."""
+    tell: Callable[[Happening], None]
 
-
-async def bring_up(start: Start, arguments: dict[str, Any], tell: Callable[[Happening], None]) -> None:
-    """Wait for a place, start the process and the training thread there, and tell what becomes of the worker."""
-    await asyncio.sleep(start.delay_s)
-    slot = await start.slots.take()
-    resources = start.context.resources_per_worker
-    actor_cls = ray.remote(
-        runtime_env=arguments["runtime_env"],
-        concurrency_groups=CONCURRENCY_GROUPS,
-        **bundle_to_remote_args(resources),
-    )(start.worker_cls)
-    actor = actor_cls.options(scheduling_strategy=slot.scheduling_strategy).remote(start.worker_id)
-    tell(Placed(start.worker_id, actor, slot))
-    metadata = actor.get_metadata.remote()
-    # Sent at once, done in this order: no round trip between them.
-    begun = [
-        actor.init_train_context.remote(
-            train_run_context=arguments["train_run_context"],
-            distributed_context=_ALONE,
-            synchronization_actor=None,
-            storage_context=arguments["storage_context"],
-            worker_callbacks=arguments["worker_callbacks"],
-            controller_actor=ray.get_runtime_context().current_actor,
-        ),
-        actor.run_train_fn.remote(start.context.train_fn_ref),
-    ]
-    try:
-        tell(Started(start.worker_id, await metadata))
-        await asyncio.gather(*begun)
-        said = await actor.wait_warm.remote()
-        if isinstance(said, WorkerProfile):
-            tell(Warm(said))
-        tell(Over(start.worker_id, await actor.wait_over.remote()))
-    except RayError as error:
-        tell(Lost(start.worker_id, _cause(error)))
+    async def bring_up(self, worker_id: str, slots: SlotPool, delay_s: float) -> None:
+        """Wait for a place, start the process and the training thread there, and watch until the end."""
+        await asyncio.sleep(delay_s)
+        slot = await slots.take()
+        actor_cls = ray.remote(
+            runtime_env=self.runtime_env,
+            concurrency_groups=CONCURRENCY_GROUPS,
+            **bundle_to_remote_args(self.group.resources_per_worker),
+        )(self.worker_cls)
+        actor = actor_cls.options(scheduling_strategy=slot.scheduling_strategy).remote(worker_id)
+        self.tell(Placed(worker_id, actor, slot))
+        # All sent at once, done in this order: no round trip between them.
+        metadata = actor.get_metadata.remote()
+        begun = [
+            actor.init_train_context.remote(
+                **self.train_context,
+                distributed_context=_ALONE,
+                synchronization_actor=None,
+                controller_actor=ray.get_runtime_context().current_actor,
+            ),
+            actor.run_train_fn.remote(self.group.train_fn_ref),
+        ]
+        try:
+            self.tell(Started(worker_id, await metadata))
+            await asyncio.gather(*begun)
+            said = await actor.wait_warm.remote()
+            if isinstance(said, WorkerProfile):
+                self.tell(Warm(said))
+            self.tell(Over(worker_id, await actor.wait_over.remote()))
+        except RayError as error:
+            self.tell(Lost(worker_id, _cause(error)))
 
 
 def _cause(error: RayError) -> str:
@@ -68,7 +67,5 @@ def _cause(error: RayError) -> str:
     if isinstance(error, OutOfMemoryError):
         return "its node ran out of memory and Ray ended it"
     if isinstance(error, RayActorError):
-        if "its node has died" in str(error):
-            return "its node died"
-        return "its process died"
+        return "its node died" if "its node has died" in str(error) else "its process died"
     return str(error).strip().splitlines()[-1]

@@ -1,15 +1,17 @@
 """Ray Train's controller, driven by what happens instead of by a poll every two seconds.
 
-Ray's states and callbacks stay; what differs is the running state: one turn of the elastic worker group after another,
-until the group says how the attempt ends. Imports no torch: a controller decides, it does not compute.
+Ray's states and callbacks stay; what differs is the running state: one turn of the elastic worker group after
+another, until the group says how the attempt ends. Imports no torch: a controller decides, it does not
+compute.
 """
 
 from typing import Any
 
+from ray.train import TrainingFailedError
+
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.status import ENDINGS, EndReason, RunStatus
-from ray.train import TrainingFailedError
 from trainers.elastic.job import WorkerJob
 from trainers.elastic.messages import Report
 from trainers.ray_train.happenings import End, Reported, StopRequested, TargetChanged
@@ -46,10 +48,13 @@ class AttemptFailed(TrainingFailedError):  # type: ignore[misc]
 
 
 class TargetScalingPolicy(ScalingPolicy):  # type: ignore[misc]
-    """Asks for the target at once; the group itself grows as the cluster grants places, and shrinks by the target."""
+    """Asks for the target at once; the group itself grows as the cluster grants places, and shrinks by the
+    target."""
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
-        return ResizeDecision(self.scaling_config.max_workers, self.scaling_config._resources_per_worker_not_none)
+        return ResizeDecision(
+            self.scaling_config.max_workers, self.scaling_config._resources_per_worker_not_none
+        )
 
     def make_decision_for_running_worker_group(self, *_: Any, **__: Any) -> ScalingDecision:
         return NoopDecision()
@@ -58,7 +63,8 @@ class TargetScalingPolicy(ScalingPolicy):  # type: ignore[misc]
         return int(self.scaling_config.max_workers)
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
-        """Without an autoscaler nobody needs to be told what is wanted, and telling costs an actor and a second."""
+        """Without an autoscaler nobody needs to be told what is wanted, and telling costs an actor and a
+        second."""
 
 
 class ElasticTrainController(TrainController):  # type: ignore[misc]
@@ -91,7 +97,9 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         """How many workers the run is granted from now on; between `workers.min` and the logical shards."""
         lowest, highest = self._job.spec.workers.min, self._job.spec.train.logical_shards
         if not lowest <= target <= highest:
-            raise ValueError(f"expected {lowest} to {highest} workers (workers.min, logical shards), got {target}")
+            raise ValueError(
+                f"expected {lowest} to {highest} workers (workers.min, logical shards), got {target}"
+            )
         if self._worker_group is not None:
             self._worker_group.tell(TargetChanged(target))
 
@@ -109,7 +117,9 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         super()._start_worker_group(num_workers, resources_per_worker)
         assert self._worker_group is not None
         desk = ReportDesk(
-            self._recorder, self._checkpoint_manager.register_checkpoint, self._storage_context.storage_filesystem
+            self._recorder,
+            self._checkpoint_manager.register_checkpoint,
+            self._storage_context.storage_filesystem,
         )
         self._worker_group.join_run(self._job, self._recorder, desk, num_workers)
         for wish in self._unheard:

@@ -1,4 +1,5 @@
-"""What can happen to a worker group. Everything arrives in one queue and is handled in turn, so nothing races."""
+"""What can happen to a worker group. Everything arrives in one queue and is handled in turn, so nothing
+races."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -31,6 +32,10 @@ class Started:
 @dataclass(frozen=True)
 class Warm:
     profile: WorkerProfile
+
+    @property
+    def worker_id(self) -> str:
+        return self.profile.worker_id
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,9 @@ class StartOverdue:
     waited_s: float
 
 
+OfAWorker: TypeAlias = Placed | Started | Warm | Over | Lost
 Happening: TypeAlias = (
-    Placed | Started | Warm | Over | Lost | Reported | StillBroken | TargetChanged | StopRequested | StopOverdue | StartOverdue
+    OfAWorker | Reported | StillBroken | TargetChanged | StopRequested | StopOverdue | StartOverdue
 )
 
 

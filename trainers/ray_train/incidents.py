@@ -12,7 +12,8 @@ _MAX_BACK_OFF_S = 30.0
 
 @dataclass
 class Incidents:
-    """Charges each incident once: members of one generation that go together are one, however many they are."""
+    """Charges each incident once: members of one generation that go together are one, however many they
+    are."""
 
     budget: FailureBudget
     failed_starts: int = 0

@@ -1,7 +1,7 @@
 """Every name of Ray Train's internals that Tumbler builds on, imported in one place.
 
-They are private, so the supported Ray is pinned; `tests/unit/test_ray_contract.py` names each hook that is used and what
-is expected of it, and fails with a clear message where another Ray keeps it differently.
+They are private, so the supported Ray is pinned; `tests/unit/test_ray_contract.py` names each hook that is
+used and what is expected of it, and fails with a clear message where another Ray keeps it differently.
 """
 
 from typing import Final
@@ -20,7 +20,12 @@ from ray.train.v2._internal.execution.controller.state import (
     ShuttingDownState,
     TrainControllerState,
 )
-from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision, ScalingDecision, ScalingPolicy
+from ray.train.v2._internal.execution.scaling_policy import (
+    NoopDecision,
+    ResizeDecision,
+    ScalingDecision,
+    ScalingPolicy,
+)
 from ray.train.v2._internal.execution.training_report import _TrainingReport as TrainingReport
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2._internal.execution.worker_group.state import WorkerGroupContext

@@ -1,8 +1,9 @@
 """Places for workers: bundles of placement groups that belong to one run.
 
-The gang, the workers without which nobody trains, has one placement group: Ray grants it whole or not at all, so two
-runs cannot each hold half of what both need. Every worker beyond has its own. A slot outlives its worker: a replacement
-goes into the place that the lost one had, and if that node is gone Ray moves the bundle.
+The gang, the workers without which nobody trains, has one placement group: Ray grants it whole or not at all,
+so two runs cannot each hold half of what both need. Every worker beyond has its own. A slot outlives its
+worker: a replacement goes into the place that the lost one had, and if that node is gone Ray moves the
+bundle.
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,10 @@ class SlotPool:
         group = self._request(size)
         self._free += [Slot(group, bundle, gang=True) for bundle in range(size)]
 
+    def reserve_feed(self, cpus: float) -> None:
+        """Claim the data feed's share before any worker does; it is never given to one."""
+        self._request(1, {"CPU": cpus})
+
     async def take(self) -> Slot:
         """A slot, as soon as the cluster has granted it; cancelling gives it back."""
         slot = self._free.pop(0) if self._free else Slot(self._request(1), 0, gang=False)
@@ -70,12 +75,17 @@ class SlotPool:
         while self._groups:
             remove_placement_group(self._groups.pop())
 
-    def _request(self, size: int) -> PlacementGroup:
+    def _request(self, size: int, resources: Mapping[str, float] | None = None) -> PlacementGroup:
         group = placement_group(
-            bundles=[self._resources] * size,
+            bundles=[dict(resources or self._resources)] * size,
             strategy=self._strategy,
             name=f"{self._prefix}{len(self._groups)}",
-            bundle_label_selector=[self._labels] * size if self._labels else None,
+            bundle_label_selector=[self._labels] * size if self._labels and not resources else None,
         )
         self._groups.append(group)
         return group
+
+
+def slot_prefix(run: str) -> str:
+    """How the names of all placement groups of a run begin."""
+    return f"tumbler:{run}:"

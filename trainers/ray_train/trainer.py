@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -26,7 +26,7 @@ from trainers.ray_train.internals import (
     check_ray_version,
     get_env_vars_to_propagate,
 )
-from trainers.ray_train.worker_group import slot_prefix
+from trainers.ray_train.slots import slot_prefix
 from trainers.worker_life import train_loop_per_worker
 
 NAMESPACE = "tumbler"
@@ -71,7 +71,8 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
         )
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Without those that assume a group that restarts: backend set-up, working directory, group cleaner."""
+        """Without those that assume a group that restarts: backend set-up, working directory, group
+        cleaner."""
         return [
             ControllerMetricsCallback(),
             UserCallbackHandler(user_callbacks=[], train_run_context=self.train_run_context),
@@ -99,12 +100,12 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
 
 
 def run_elastic(job: WorkerJob) -> None:
-    """Train until the run has ended; how it did is in the run directory. Raises ClusterUnavailable for a wrong Ray."""
+    """Train until the run has ended; how it did is in the run directory. Raises ClusterUnavailable for a
+    wrong Ray."""
     check_ray_version()
     try:
-        ElasticTorchTrainer(job).fit()
-    except AttemptFailed:
-        pass  # on record already, with its reason
+        with suppress(AttemptFailed):  # on record already, with its reason
+            ElasticTorchTrainer(job).fit()
     except RayActorError as error:
         raise ClusterUnavailable(
             f"the controller of run {job.spec.name} died: {error}", hint="start it again with --resume"
@@ -142,10 +143,8 @@ def stopping_politely(controller: Any) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         signal.signal(number, before[signal.Signals(number)])
-        try:
+        with suppress(RayActorError):
             controller.request_stop.remote(EndReason.USER_CANCELLED, f"stopped by {name}")
-        except RayActorError:
-            pass
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, on_signal)
@@ -154,5 +153,3 @@ def stopping_politely(controller: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

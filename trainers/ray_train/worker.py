@@ -8,10 +8,16 @@ import ray
 from trainers.elastic.link import WorkerLink
 from trainers.elastic.mailbox import Mailbox
 from trainers.elastic.messages import Offer, Outcome, Raised, Report, WorkerProfile
-from trainers.ray_train.internals import DistributedContext, ObjectRefWrapper, RayTrainWorker, get_train_context
+from trainers.ray_train.internals import (
+    DistributedContext,
+    ObjectRefWrapper,
+    RayTrainWorker,
+    get_train_context,
+)
 
 CONCURRENCY_GROUPS = {"watch": 2, "control": 1}
-"""`watch`: the two calls that return when the worker is warm and when it is over. `control`: the short ones."""
+"""`watch`: the two calls that return when the worker is warm and when it is over. `control`: the short
+ones."""
 
 
 class ElasticWorker(RayTrainWorker):  # type: ignore[misc]

@@ -1,0 +1,108 @@
+"""Who is there: asks for workers, ends them, and offers them the generations that the roster decides."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from orchestrator.domain.membership import Generation, Roster, WorkerPhase
+from trainers.elastic.messages import Offer, WorkerProfile
+from trainers.ray_train.bring_up import WorkerStarter
+from trainers.ray_train.happenings import Placed
+from trainers.ray_train.slots import Slot, SlotPool
+
+
+class Muster:
+    """The roster's hands: what it holds in ids, this holds in processes and places."""
+
+    def __init__(self, roster: Roster, slots: SlotPool, starter: WorkerStarter):
+        self.roster = roster
+        self._slots = slots
+        self._starter = starter
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._actors: dict[str, ActorHandle[Any]] = {}
+        self._placed: dict[str, Slot] = {}
+        self._profiles: dict[str, WorkerProfile] = {}
+        self._num_asked = 0
+
+    @property
+    def num_placed(self) -> int:
+        return len(self._placed)
+
+    def fill_up(self, back_off_s: float) -> None:
+        """Ask for the workers that are missing, and let go of those beyond the target."""
+        for worker_id in self.roster.surplus():
+            if self.roster.phase(worker_id) is WorkerPhase.ACTIVE:
+                self.roster.retire(worker_id)
+            else:
+                self.leave(worker_id)
+        for _ in range(self.roster.missing()):
+            self._num_asked += 1
+            worker_id = f"w{self._num_asked}"
+            self.roster.requested(worker_id)
+            bring_up = self._starter.bring_up(worker_id, self._slots, back_off_s)
+            self._tasks[worker_id] = asyncio.get_running_loop().create_task(bring_up)
+        if not self.roster.workers(WorkerPhase.REQUESTED):
+            self._slots.release_unused()
+
+    def placed(self, placed: Placed) -> None:
+        self._actors[placed.worker_id] = placed.actor
+        self._placed[placed.worker_id] = placed.slot
+        if self.roster.phase(placed.worker_id) is None:  # no longer wanted
+            self.leave(placed.worker_id)
+        else:
+            self.roster.starting(placed.worker_id)
+
+    def warm(self, profile: WorkerProfile) -> list[str]:
+        """Take a worker in; where its numeric platform is not the others', end it and say what differs."""
+        known = next(iter(self._profiles.values()), profile).fingerprint
+        differs = sorted(key for key, value in profile.fingerprint.items() if known.get(key) != value)
+        if differs:
+            self.leave(profile.worker_id)
+        else:
+            self._profiles[profile.worker_id] = profile
+            self.roster.warm(profile.worker_id)
+        return differs
+
+    def leave(self, worker_id: str) -> int | None:
+        """End a worker and forget it; the number of the newest generation if it was a member."""
+        was_member = self.roster.gone(worker_id)
+        self._profiles.pop(worker_id, None)
+        task = self._tasks.pop(worker_id, None)
+        if task is not None:
+            task.cancel()
+        actor = self._actors.pop(worker_id, None)
+        if actor is not None:
+            ray.kill(actor)
+        slot = self._placed.pop(worker_id, None)
+        if slot is not None:
+            self._slots.give_back(slot)
+        return self.roster.generation.number if was_member else None
+
+    def publish(self, generation: Generation, recorded_step: int, checkpoints: Sequence[Path]) -> None:
+        """Offer a generation to its members and to those it leaves out; nobody is waited for."""
+        first = self._profiles[generation.members[0]]
+        offer = Offer(
+            generation=generation.number,
+            members=generation.members,
+            nodes=tuple(self._profiles[worker].node_id for worker in generation.members),
+            store_host=first.store_host,
+            store_port=first.store_port,
+            recorded_step=recorded_step,
+            checkpoints=tuple(map(str, checkpoints)),
+        )
+        for worker in self.roster.workers(WorkerPhase.ACTIVE, WorkerPhase.RETIRING):
+            self._actors[worker].offer.remote(offer)
+
+    def ask_to_stop(self) -> None:
+        for actor in self._actors.values():
+            actor.request_stop.remote()
+
+    def close(self) -> None:
+        """End every worker and return every place. Safe to call twice."""
+        for worker_id in self.roster.workers():
+            self.leave(worker_id)
+        self._slots.close()
