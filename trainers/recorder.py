@@ -64,7 +64,9 @@ class Recorder:
             self._ledger.append({"kind": "rewind", "step": formed.step})
             self._metrics.append({"kind": "rewind", "step": formed.step})
             self._links = [link for link in self._links if link[0] <= formed.step]
-        self._update(force=True, step=formed.step, workers=num_workers, generation=formed.generation)
+        # Steps that a survivor did and could not report yet are behind `formed.step`; their points follow.
+        step = min(formed.step, self.state.step)
+        self._update(force=True, step=step, workers=num_workers, generation=formed.generation)
 
     def steps(self, points: tuple[StepPoint, ...]) -> None:
         """Record applied steps; those already on record are passed over."""

@@ -89,12 +89,14 @@ def _link(worker_id: str, mailbox: Mailbox, context: Any) -> WorkerLink:
             TORCHELASTIC_RESTART_COUNT=str(offer.generation - 1),
         )
 
+    node_id = ray.get_runtime_context().get_node_id()
     return WorkerLink(
         worker_id=worker_id,
         mailbox=mailbox,
         report=report,
         on_generation=on_generation,
-        host=ray.util.get_node_ip_address(),
+        # The address under which Ray itself knows the node: loopback for a local Ray.
+        host=next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id),
         pid=os.getpid(),
-        node_id=ray.get_runtime_context().get_node_id(),
+        node_id=node_id,
     )
