@@ -119,9 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(line for line in (str(error), error.hint) if line), file=sys.stderr)
         return error.exit_code
     shown = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-    print(
-        f"{result.run.name} succeeded at step {result.state.step}: {shown}\nparameters {result.parameters_sha256}"
-    )
+    print(f"{result.run.name} succeeded at step {result.state.step}: {shown}")
+    print(f"parameters {result.parameters_sha256}")
     return 0
 
 

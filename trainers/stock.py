@@ -19,7 +19,7 @@ from orchestrator.domain.events import EventKind
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
-from trainers.elastic.job import WorkerJob
+from trainers.elastic.job import WorkerJob, run_environment
 from trainers.ray_train.trainer import worker_bundle
 from trainers.recorder import Recorder
 
@@ -95,13 +95,9 @@ def run_command(config: dict[str, Any]) -> None:
 
 
 def _environment(job: WorkerJob) -> dict[str, str]:
-    spec = job.spec
-    return {
-        "OMP_NUM_THREADS": str(spec.resources.threads),
-        "TORCHELASTIC_RUN_ID": spec.name,
-        "TUMBLER_RUN_NAME": spec.name,
-        "TUMBLER_ATTEMPT": str(job.attempt),
-        "TUMBLER_WORKING_DIR": spec.code.working_dir,
+    return run_environment(job) | {
+        "OMP_NUM_THREADS": str(job.spec.resources.threads),
+        "TUMBLER_WORKING_DIR": job.spec.code.working_dir,
     }
 
 

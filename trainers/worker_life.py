@@ -1,6 +1,7 @@
 """What one worker of a Task does from birth to end: build everything, become warm, train, say how it
 ended."""
 
+import os
 import platform
 import sys
 import traceback
@@ -15,7 +16,7 @@ from orchestrator.domain.errors import TumblerError
 from orchestrator.domain.order import BatchPlan
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import open_meeting_place
-from trainers.elastic.job import WorkerJob
+from trainers.elastic.job import WorkerJob, run_environment
 from trainers.elastic.link import WorkerLink
 from trainers.elastic.loop import Surroundings, TrainingLoop
 from trainers.elastic.messages import Outcome, Raised, WorkerProfile
@@ -166,6 +167,7 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
 
     link = current_link()
     job: WorkerJob = config["job"]
+    os.environ.update(run_environment(job))
     with logging_to(job.run_folder / "logs" / f"{job.attempt}-{link.worker_id}.log"):
         outcome = live(job, link)
         if isinstance(outcome, Raised):

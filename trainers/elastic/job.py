@@ -14,3 +14,20 @@ class WorkerJob:
     data_folder: Path
     """Where prepared data sets lie; all workers see it."""
     attempt: int
+
+
+def run_environment(job: WorkerJob) -> dict[str, str]:
+    """Environment variables that tell a training process which run it belongs to, in everybody's words.
+
+    Experiment trackers see one run however often the group changes.
+    """
+    name = job.spec.name
+    return {
+        "TUMBLER_RUN_ID": name,
+        "TUMBLER_RUN_NAME": name,
+        "TUMBLER_ATTEMPT": str(job.attempt),
+        "TORCHELASTIC_RUN_ID": name,
+        "WANDB_RUN_ID": name,
+        "WANDB_RESUME": "allow",
+        "MLFLOW_RUN_ID": name,
+    }

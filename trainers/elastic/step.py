@@ -73,7 +73,8 @@ class StepRunner:
         if changed:
             message = (
                 f"buffer {changed[0]!r} changes while the model trains (as in BatchNorm), so the result "
-                "would depend on the number of workers; use a layer without running statistics, such as GroupNorm"
+                "would depend on the number of workers; use a layer without running statistics, such as "
+                "GroupNorm"
             )
             raise SpecError([Problem("model", message)])
         return time.perf_counter() - begun
