@@ -26,13 +26,16 @@ def main() -> None:
     parser.add_argument("name", metavar="NAME", choices=BENCHMARKS, nargs="?", help="what to measure")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, for a first look")
     arguments = parser.parse_args()
     if arguments.list:
         print(*BENCHMARKS, sep="\n")
         return
     if arguments.name is None:
         parser.error("NAME is missing")
-    report = cast("Report", importlib.import_module(f"benchmarks.{arguments.name}").run())
+    report = cast(
+        "Report", importlib.import_module(f"benchmarks.{arguments.name}").run(quick=arguments.quick)
+    )
     print_report(report, Console())
     if arguments.json:
         print(report.to_json())

@@ -11,9 +11,11 @@ WORKLOAD = "benchmarks.language_model:gpt_nano"
 NUM_KILLS_OF_PEERS = 3
 
 
-def run() -> Report:
+def run(*, quick: bool = False) -> Report:
     with tempfile.TemporaryDirectory() as storage:
-        peers = {peer: measure(launch_of(peer), storage, NUM_KILLS_OF_PEERS) for peer in PEERS}
+        peers = {
+            peer: measure(launch_of(peer), storage, 1 if quick else NUM_KILLS_OF_PEERS) for peer in PEERS
+        }
     return Report("recovery", results={}, peers=peers, bars=())
 
 

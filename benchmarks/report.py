@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.machine import describe_machine
 
@@ -92,7 +92,7 @@ def bootstrap_interval(
 def print_report(report: Report, console: Console) -> None:
     """The figures side by side, one column per contender, and the bars below."""
     columns = {"tumbler": report.results, **report.peers} if report.results else dict(report.peers)
-    table = Table("", *columns, title=report.name)
+    table = Table(Column(overflow="fold"), *columns, title=report.name)
     for figure in dict.fromkeys(figure for figures in columns.values() for figure in figures):
         table.add_row(figure, *(_cell(figures.get(figure)) for figures in columns.values()))
     console.print(table)
