@@ -1,0 +1,108 @@
+"""`tumbler generate`: what the model of a run has learned to say."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts.types import NonNegativeInt, PositiveInt
+
+from api.cli.arguments import DEFAULT_STORAGE, Output, Reference, Storage, open_run
+from api.cli.errors import NothingToSay
+from api.cli.output import Format, printable, put, tell
+from orchestrator.domain.checkpoints import find_checkpoints
+from orchestrator.domain.errors import CheckpointError
+from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.spec import RunSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainers.task import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model of a run, as its newest good checkpoint has it."""
+
+    task: "Task[Any]"
+    model: "nn.Module"
+    checkpoint: Path
+    step: int
+
+    def generate(self, prompt: str, *, max_tokens: int, seed: int) -> str:
+        """Raises NothingToSay where the task cannot generate text."""
+        try:
+            return self.task.generate(self.model, prompt, max_tokens=max_tokens, seed=seed)
+        except NotImplementedError as error:
+            raise NothingToSay(str(error), hint="give your task a `generate` method") from None
+
+
+def generate(
+    run: Reference,
+    /,
+    *,
+    prompt: str,
+    max_tokens: PositiveInt = 200,
+    seed: NonNegativeInt = 1,
+    storage: Storage = DEFAULT_STORAGE,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let the trained model of a run go on from a prompt; the same seed says the same.
+
+    Parameters
+    ----------
+    prompt
+        What the text starts with.
+    max_tokens
+        How much to add at most.
+    """
+    found = open_run(run, storage)
+    trained = load_trained(found)
+    text = trained.generate(prompt, max_tokens=max_tokens, seed=seed)
+    if output is Format.TABLE:
+        print(printable(prompt + text))
+        return
+    where = {"run": found.name, "step": trained.step, "checkpoint": str(trained.checkpoint)}
+    put({**where, "prompt": prompt, "seed": seed, "text": text}, {}, output)
+
+
+def load_trained(run: RunDirectory) -> Trained:
+    """The model of a run from its newest checkpoint that is whole; says on stderr which were not.
+
+    Raises NothingToSay for a run that is no task, CheckpointError where no checkpoint is good, SpecError
+    where the task cannot be loaded.
+    """
+    spec = run.spec()
+    if spec.task is None:
+        raise NothingToSay(
+            f"run '{run.name}' is no task of Tumbler, so only its own code can read its checkpoints"
+        )
+    # Three seconds, which a run that is not there need not wait for.
+    from trainers.elastic.checkpoint import read_checkpoint
+
+    candidates = find_checkpoints(run.checkpoints)
+    if not candidates:
+        raise CheckpointError(
+            f"run '{run.name}' has no checkpoint yet", hint="it commits one every checkpoint.every steps"
+        )
+    for path in candidates:
+        try:
+            snapshot = read_checkpoint(path, fingerprint=spec.result_fingerprint())
+        except CheckpointError as error:
+            tell(f"passed over: {error}")
+            continue
+        task = _load_task(spec)
+        model = task.build_model()
+        model.load_state_dict(snapshot["model"])
+        return Trained(task, model, path, snapshot["step"])
+    raise CheckpointError(f"none of the {len(candidates)} checkpoints of run '{run.name}' is whole")
+
+
+def _load_task(spec: RunSpec) -> "Task[Any]":
+    from trainers.task_registry import load_task
+
+    assert spec.task is not None
+    if spec.code.working_dir not in sys.path:
+        sys.path.append(spec.code.working_dir)
+    return load_task(spec.task, spec.model)
