@@ -7,6 +7,7 @@ one of its members.
 """
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -22,6 +23,8 @@ _CONNECT_TIMEOUT = timedelta(seconds=2)
 """All members have just said that they are here; a connection that takes longer means that one died
 meanwhile."""
 _LOOK_UP_EVERY_S = 0.003
+_NO_ANSWER_S = 10.0
+"""A store answers from a thread of its own, whatever its process computes."""
 
 
 class GroupBrokenError(Exception):
@@ -49,40 +52,76 @@ def open_meeting_place(host: str) -> TCPStore:
 
 
 class Meeting:
-    """The connection of a worker to the store at which a generation meets."""
+    """Members of a generation meet at the store of the first one.
 
-    def __init__(self, offer: Offer):
-        self.address = (offer.store_host, offer.store_port)
-        try:
-            self._store = TCPStore(
-                *self.address, is_master=False, wait_for_workers=False, timeout=_CONNECT_TIMEOUT
-            )
-        except RuntimeError as error:
-            raise GroupBrokenError(f"the meeting place {self.address} is gone: {error}") from error
+    The calls to the store run in a thread of their own: its host may be frozen, and then they never return.
+    """
 
-    def join(self, offer: Offer, rank: int, *, superseded: Callable[[], bool], patience_s: float) -> Store:
+    def __init__(self, offer: Offer, rank: int, patience_s: float):
+        self._offer = offer
+        self._rank = rank
+        self._patience_s = patience_s
+        self._keys = [f"here/{member}" for member in range(len(offer.members))]
+        self._answered_at = time.monotonic()
+        self._over = threading.Event()
+        self._store: Store | None = None
+        self._present = [False] * len(offer.members)
+        self._failure: RuntimeError | None = None
+
+    def join(self, superseded: Callable[[], bool]) -> Store:
         """Say "here" and wait until every member of the generation has; returns the store of the generation.
 
         Raises `SupersededError` when a newer generation is offered meanwhile, `GroupBrokenError` naming those
-        who did not come within `patience_s` seconds.
+        who did not come in time, or whose store does not answer.
         """
-        store = PrefixStore(f"generation/{offer.generation}", self._store)
-        keys = [f"here/{member}" for member in range(len(offer.members))]
-        deadline = time.monotonic() + patience_s
+        begun = time.monotonic()
+        threading.Thread(target=self._meet, name="meeting", daemon=True).start()
         try:
-            store.set(keys[rank], "1")
-            while not store.check(keys):
+            while not self._over.wait(_LOOK_UP_EVERY_S):
                 if superseded():
                     raise SupersededError
-                if time.monotonic() > deadline:
-                    absent = tuple(
-                        m for m, key in zip(offer.members, keys, strict=True) if not store.check([key])
-                    )
-                    raise GroupBrokenError(f"not everybody came within {patience_s:.0f} s", absent)
-                time.sleep(_LOOK_UP_EVERY_S)  # a store's own wait cannot be interrupted by a newer offer
+                now = time.monotonic()
+                if now - self._answered_at > min(self._patience_s, _NO_ANSWER_S):
+                    raise GroupBrokenError("the meeting place does not answer", self._offer.members[:1])
+                if now - begun > self._patience_s:
+                    absent = [
+                        m for m, here in zip(self._offer.members, self._present, strict=True) if not here
+                    ]
+                    raise GroupBrokenError(f"not everybody came in {self._patience_s:g} s", tuple(absent))
+        finally:
+            self._over.set()
+        if self._failure is not None:
+            raise GroupBrokenError(f"the meeting place is gone: {self._failure}") from self._failure
+        assert self._store is not None
+        return self._store
+
+    def _meet(self) -> None:
+        try:
+            store = PrefixStore(f"generation/{self._offer.generation}", self._connect())
+            store.set(self._keys[self._rank], "1")
+            # A look-up now and then, not the store's own wait: one that times out spoils the connection for
+            # the calls that come after it.
+            while not self._over.is_set():
+                self._present = [
+                    here or store.check([key]) for here, key in zip(self._present, self._keys, strict=True)
+                ]
+                self._answered_at = time.monotonic()
+                if all(self._present):
+                    self._store = store
+                    break
+                time.sleep(_LOOK_UP_EVERY_S)
         except RuntimeError as error:
-            raise GroupBrokenError(f"the meeting store does not answer: {error}") from error
-        return store
+            self._failure = error
+        self._over.set()
+
+    def _connect(self) -> TCPStore:
+        return TCPStore(
+            self._offer.store_host,
+            self._offer.store_port,
+            is_master=False,
+            wait_for_workers=False,
+            timeout=_CONNECT_TIMEOUT,
+        )
 
 
 class ElasticGroup:

@@ -72,7 +72,6 @@ class TrainingLoop:
         self._reported_step = 0
         self._reported_at = 0.0
         self._begun_step = 0
-        self._meeting: Meeting | None = None
         self._step_log = _open_step_log()
 
     def run(self) -> Outcome:
@@ -98,14 +97,8 @@ class TrainingLoop:
 
     def _form(self, offer: Offer, rank: int) -> ElasticGroup:
         begun = time.perf_counter()
-        if self._meeting is None or self._meeting.address != (offer.store_host, offer.store_port):
-            self._meeting = Meeting(offer)
-        store = self._meeting.join(
-            offer,
-            rank,
-            superseded=lambda: self._mailbox.newer_than(offer.generation),
-            patience_s=self._here.patience_s,
-        )
+        meeting = Meeting(offer, rank, self._here.patience_s)
+        store = meeting.join(superseded=lambda: self._mailbox.newer_than(offer.generation))
         group = ElasticGroup(
             store,
             rank,
