@@ -9,10 +9,11 @@ runs on that cluster.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.domain.errors import RunCancelled, RunFailed, TumblerError
+from orchestrator.domain.errors import ClusterUnavailable, RunCancelled, RunFailed, StorageError, TumblerError
 from orchestrator.domain.run_directory import RunDirectory, RunState, storage_path
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import load_spec
@@ -51,7 +52,14 @@ def train(
     ClusterUnavailable or StorageError before anything starts; RunFailed or RunCancelled for how it ended.
     """
     spec = at_the_door(spec)
-    from trainers.ray_session import ray_session  # a second to import, which a wrong spec need not wait for
+    try:
+        from trainers.ray_session import (
+            ray_session,
+        )  # a second to import, which a wrong spec need not wait for
+    except ImportError as error:
+        raise ClusterUnavailable(
+            f"Ray cannot be imported: {error}", hint="pip install 'ray[train,data,default]==2.60.*'"
+        ) from error
 
     with ray_session(spec, num_cpus=num_cpus):
         storage = storage_path(spec.checkpoint.storage)
@@ -88,6 +96,11 @@ def _result(run: RunDirectory) -> RunResult:
 
 def _close_record(run: RunDirectory, error: BaseException) -> None:
     """A run whose driver fails must not look alive; a status that is terminal already says more."""
+    with suppress(StorageError):  # the error itself says more
+        _mark_failed(run, error)
+
+
+def _mark_failed(run: RunDirectory, error: BaseException) -> None:
     state = run.read_status()
     if state.status.terminal:
         return

@@ -3,11 +3,14 @@
 It lives in the controller, so that no worker's death can tear a record; every report it takes may come twice.
 """
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.domain.audit import chain_link
+from orchestrator.domain.errors import StorageError
 from orchestrator.domain.events import EventKind, event, timestamp
 from orchestrator.domain.journal import JournalWriter, read_journal
 from orchestrator.domain.run_directory import RunDirectory, RunState
@@ -33,6 +36,7 @@ class Recorder:
         self._links = [(r["step"], r["chain"]) for r in read_journal(run.outbox, "chain")]
         self._planned = self._ledger.last_seq > 0
         self._status_at = 0.0
+        self._trouble: str | None = None
 
     @property
     def step(self) -> int:
@@ -41,7 +45,7 @@ class Recorder:
 
     def event(self, kind: EventKind, message: str, **facts: Any) -> None:
         self._events.append(event(kind, message, attempt=self.state.attempt, **facts))
-        self._events.flush()
+        self._flush(self._events)
 
     def move(
         self, status: RunStatus, *, reason: EndReason | None = None, message: str = "", **facts: Any
@@ -93,13 +97,12 @@ class Recorder:
             )
         if not new:
             return
-        self._ledger.flush()
-        self._metrics.flush()
+        self._flush(self._ledger, self._metrics)
         self._update(step=new[-1].step, metrics={**self.state.metrics, **new[-1].metrics})
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         self._metrics.append({"kind": "evaluation", "step": step, "time": round(time.time(), 4), **metrics})
-        self._metrics.flush()
+        self._flush(self._metrics)
         self._update(force=True, metrics={**self.state.metrics, **metrics})
 
     def checkpoint(self, written: CheckpointWritten) -> None:
@@ -116,7 +119,7 @@ class Recorder:
                     "chain": link,
                 }
             )
-            self._chain.flush()
+            self._flush(self._chain)
             self._links.append((written.step, link))
         self._update(force=True, checkpoint=written.path, parameters_sha256=written.parameters_sha256)
 
@@ -125,10 +128,11 @@ class Recorder:
         self._update(force=True, phase=phase, workers=workers)
 
     def close(self) -> None:
-        self._update(force=True)
+        """Put everything on the disk. Raises StorageError where that cannot be done."""
         for journal in (self._events, self._metrics, self._ledger, self._chain):
             journal.sync()
             journal.close()
+        self._run.write_status(self.state)
 
     def _update(self, *, force: bool = False, **changes: Any) -> None:
         now = timestamp()
@@ -138,5 +142,30 @@ class Recorder:
             changes["ended"] = now
         self.state = self.state.model_copy(update={**changes, "updated": now})
         if force or time.monotonic() - self._status_at > _STATUS_EVERY_S:
-            self._run.write_status(self.state)
+            with self._holding_back():
+                self._run.write_status(self.state)
             self._status_at = time.monotonic()
+
+    def _flush(self, *journals: JournalWriter) -> None:
+        for journal in journals:
+            with self._holding_back():
+                journal.flush()
+
+    @contextmanager
+    def _holding_back(self) -> Iterator[None]:
+        """A full or absent disk must not end the training: what it refuses is kept, and tried again.
+
+        Anything else, such as a newer attempt that owns the run now, does end it.
+        """
+        try:
+            yield
+        except StorageError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            if self._trouble is None:
+                print(f"records are held back: {error}; {error.hint}", file=sys.stderr, flush=True)
+            self._trouble = str(error)
+        else:
+            if self._trouble is not None:
+                trouble, self._trouble = self._trouble, None
+                self.event(EventKind.STORAGE_HEALED, f"records were held back for a while: {trouble}")

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
     EVALUATED = "evaluated"
     STEP_SKIPPED = "step-skipped"
     """Loss or gradient was not finite: the optimizer step was left out."""
+    STORAGE_HEALED = "storage-healed"
+    """The run storage takes records again; what was held back is written."""
     BAD_ROW = "bad-row"
     USER_ERROR = "user-error"
     STOP_REQUESTED = "stop-requested"

@@ -9,12 +9,12 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
-from ray.train import BackendConfig, CheckpointConfig, Result, RunConfig, ScalingConfig
+from ray.train import BackendConfig, CheckpointConfig, ControllerError, Result, RunConfig, ScalingConfig
 from ray.train.backend import Backend
 from ray.train.torch import TorchTrainer
 from ray.util.placement_group import placement_group_table, remove_placement_group
 
-from orchestrator.domain.errors import ClusterUnavailable
+from orchestrator.domain.errors import ClusterUnavailable, TumblerError
 from orchestrator.domain.spec import ResourcesSpec
 from orchestrator.domain.status import EndReason
 from trainers.elastic.job import WorkerJob
@@ -106,6 +106,10 @@ def run_elastic(job: WorkerJob) -> None:
     try:
         with suppress(AttemptFailed):  # on record already, with its reason
             ElasticTorchTrainer(job).fit()
+    except ControllerError as error:
+        if isinstance(error.controller_failure, TumblerError):
+            raise error.controller_failure from error
+        raise
     except RayActorError as error:
         raise ClusterUnavailable(
             f"the controller of run {job.spec.name} died: {error}", hint="start it again with --resume"
