@@ -1,4 +1,5 @@
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,9 +51,13 @@ def apart() -> Iterator[Callable[..., Future[Any]]]:
         yield pool.submit
 
 
+def never() -> bool:
+    return False
+
+
 def meet(offer: Offer, rank: int, *, patience_s: float = WITHIN_S) -> float:
     """Join and send a number around; the sum of all ranks."""
-    store = Meeting(offer).join(offer, rank, superseded=lambda: False, patience_s=patience_s)
+    store = Meeting(offer, rank, patience_s).join(never)
     size = len(offer.members)
     with ElasticGroup(store, rank, size, backend="gloo", host=HOST, timeout_s=patience_s) as group:
         return float(sum(group.gather(torch.tensor(float(rank)))))
@@ -63,26 +68,19 @@ def test_members_that_were_offered_a_generation_meet_and_reach_each_other(offer:
     assert [meeting.result(WITHIN_S) for meeting in meetings] == [3.0, 3.0, 3.0]
 
 
-def test_the_next_generation_meets_at_the_same_place_with_the_same_connection(
-    offer: Offer, apart: Any
-) -> None:
-    def live(rank: int) -> list[Any]:
-        meeting, stores = Meeting(offer), []
-        for generation in (offer.generation, offer.generation + 1):
-            newer = replace(offer, generation=generation)
-            store = meeting.join(newer, rank, superseded=lambda: False, patience_s=WITHIN_S)
-            store.set(f"seen/{rank}", str(generation))
-            stores.append(store)
-        return [store.get(f"seen/{rank}").decode() for store in stores]
-
-    lives = [apart(live, rank) for rank in range(3)]
-    expected = [str(offer.generation), str(offer.generation + 1)]
-    assert [life.result(WITHIN_S) for life in lives] == [expected] * 3
+def test_generations_that_meet_at_one_place_know_nothing_of_each_other(offer: Offer, apart: Any) -> None:
+    newer = replace(offer, generation=offer.generation + 1)
+    early = apart(lambda: Meeting(newer, 0, 0.3).join(never))
+    meetings = [apart(meet, offer, rank) for rank in range(3)]
+    assert [meeting.result(WITHIN_S) for meeting in meetings] == [3.0, 3.0, 3.0]
+    with pytest.raises(GroupBrokenError) as caught:
+        early.result(WITHIN_S)
+    assert caught.value.absent == ("b", "c"), "who came to the generation before did not come to this one"
 
 
 def test_a_joiner_that_never_comes_is_named(offer: Offer, apart: Any) -> None:
     def join(rank: int) -> None:
-        Meeting(offer).join(offer, rank, superseded=lambda: False, patience_s=0.3)
+        Meeting(offer, rank, 0.3).join(never)
 
     for waiting in [apart(join, rank) for rank in (0, 2)]:
         with pytest.raises(GroupBrokenError, match="not everybody came") as caught:
@@ -98,7 +96,7 @@ def test_a_newer_offer_ends_a_meeting_that_waits(offer: Offer, apart: Any) -> No
         return newer.is_set()
 
     def join() -> None:
-        Meeting(offer).join(offer, 0, superseded=superseded, patience_s=WITHIN_S)
+        Meeting(offer, 0, WITHIN_S).join(superseded)
 
     waiting = apart(join)
     assert asked.wait(WITHIN_S)
@@ -112,9 +110,18 @@ def test_a_meeting_place_that_is_gone_is_a_broken_group(
     offer: Offer, apart: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CONNECT_TIMEOUT", timedelta(seconds=0.1))
-    nobody = replace(offer, store_port=1)
-    with pytest.raises(GroupBrokenError, match=r"meeting place \('127.0.0.1', 1\) is gone"):
-        apart(Meeting, nobody).result(WITHIN_S)
+    nobody = Meeting(replace(offer, store_port=1), 1, WITHIN_S)
+    with pytest.raises(GroupBrokenError, match="the meeting place is gone") as caught:
+        apart(nobody.join, never).result(WITHIN_S)
+    assert caught.value.absent == ()
+
+
+def test_the_host_of_a_meeting_place_that_does_not_answer_is_named(offer: Offer, apart: Any) -> None:
+    with socket.create_server((HOST, 0)) as frozen:  # takes the connection, as the kernel does, and no more
+        meeting = Meeting(replace(offer, store_port=frozen.getsockname()[1]), 1, 0.3)
+        with pytest.raises(GroupBrokenError, match="does not answer") as caught:
+            apart(meeting.join, never).result(AT_ONCE_S)
+    assert caught.value.absent == ("a",)
 
 
 def test_a_peer_that_closes_in_the_middle_wakes_all_who_wait_for_it() -> None:
