@@ -13,7 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.domain.errors import ClusterUnavailable, RunCancelled, RunFailed, StorageError, TumblerError
+from orchestrator.domain.errors import (
+    ClusterUnavailable,
+    DataError,
+    RunCancelled,
+    RunFailed,
+    SpecError,
+    StorageError,
+    TumblerError,
+)
 from orchestrator.domain.run_directory import RunDirectory, RunState, storage_path
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import load_spec
@@ -97,16 +105,28 @@ def _result(run: RunDirectory) -> RunResult:
 def _close_record(run: RunDirectory, error: BaseException) -> None:
     """A run whose driver fails must not look alive; a status that is terminal already says more."""
     with suppress(StorageError):  # the error itself says more
-        _mark_failed(run, error)
+        state = run.read_status()
+        if not state.status.terminal:
+            reason = _end_reason(error)
+            ended = {
+                "status": RunStatus.CANCELLED if reason is EndReason.USER_CANCELLED else RunStatus.FAILED,
+                "reason": reason,
+                "message": str(error) or type(error).__name__,
+                "workers": 0,
+            }
+            run.write_status(state.model_copy(update=ended))
 
 
-def _mark_failed(run: RunDirectory, error: BaseException) -> None:
-    state = run.read_status()
-    if state.status.terminal:
-        return
-    reason = EndReason.SPEC_REFUSED if isinstance(error, TumblerError) else EndReason.CONTROLLER_LOST
-    ended = {"status": RunStatus.FAILED, "reason": reason, "message": str(error) or type(error).__name__}
-    run.write_status(state.model_copy(update=ended))
+def _end_reason(error: BaseException) -> EndReason:
+    match error:
+        case KeyboardInterrupt():
+            return EndReason.USER_CANCELLED
+        case SpecError() | DataError():
+            return EndReason.SPEC_REFUSED
+        case StorageError():
+            return EndReason.STORAGE_FAILED
+        case _:
+            return EndReason.CONTROLLER_LOST
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
