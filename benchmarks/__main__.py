@@ -11,6 +11,7 @@ from benchmarks.report import Report, print_report
 BENCHMARKS: Final = {
     "recovery": "a worker is killed: time to the next step and to full strength, steps repeated",
     "overhead": "a step of two workers when nothing goes wrong",
+    "startup": "from a fresh process to the first step, and from the last step to the end of the process",
 }
 """Name, which is also the module with `run() -> Report`, and what it measures."""
 

@@ -24,23 +24,26 @@ from benchmarks.workload import load_workload
 
 HOST = "localhost"
 SUPERVISE_S = 0.05
+HEARTBEAT_TIMEOUT_MS = 5000
+"""After which the lighthouse holds a replica for dead: its own default."""
 
 
 @contextmanager
-def launch(plan: Plan) -> Iterator[IsAlive]:
+def launch(plan: Plan, *, heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS) -> Iterator[IsAlive]:
     """See `benchmarks.drill.Launch`. The lighthouse is set up as torchft's README does it."""
     port = _free_port()
     with (
-        running(lighthouse_command(port), Path(plan.folder, "lighthouse.log")),
+        running(lighthouse_command(port, heartbeat_timeout_ms), Path(plan.folder, "lighthouse.log")),
         _supervised(plan, f"http://{HOST}:{port}") as is_alive,
     ):
         yield is_alive
 
 
-def lighthouse_command(port: int) -> list[str]:
+def lighthouse_command(port: int, heartbeat_timeout_ms: int = HEARTBEAT_TIMEOUT_MS) -> list[str]:
     program = str(Path(sys.executable).with_name("torchft_lighthouse"))
     flags = ["--min_replicas", "1", "--quorum_tick_ms", "100", "--join_timeout_ms", "10000"]
-    return [program, "--bind", f"[::]:{port}", *flags]
+    heartbeat = ["--heartbeat_timeout_ms", str(heartbeat_timeout_ms)]
+    return [program, "--bind", f"[::]:{port}", *flags, *heartbeat]
 
 
 def _free_port() -> int:
