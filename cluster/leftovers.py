@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.processes import started_processes
+from orchestrator.domain.ray_names import NAMESPACE, controller_name, slot_prefix
 from orchestrator.domain.run_directory import RunDirectory
-
-CONTROLLER_NAMESPACE = "tumbler"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def _actors(ray: Any, run: str) -> tuple[str, ...]:
     return tuple(
         actor["name"]
         for actor in named
-        if actor["namespace"] == CONTROLLER_NAMESPACE and actor["name"] == f"controller:{run}"
+        if actor["namespace"] == NAMESPACE and actor["name"] == controller_name(run)
     )
 
 
@@ -49,5 +48,5 @@ def _placement_groups(ray: Any, run: str) -> tuple[str, ...]:
     return tuple(
         str(table["name"])
         for table in tables
-        if str(table["name"]).startswith(f"tumbler:{run}:") and table["state"] != "REMOVED"
+        if str(table["name"]).startswith(slot_prefix(run)) and table["state"] != "REMOVED"
     )

@@ -19,7 +19,7 @@ def at_the_door(spec: RunSpec) -> RunSpec:
     Raises SpecError with all problems of the spec, DataError where its data cannot be used, StorageError
     where the prepared data cannot be written.
     """
-    problems = [*_not_in_this_version(spec), *_working_directory(spec)]
+    problems = problems_at_the_door(spec)
     if problems:
         raise SpecError(problems)
     spec = with_absolute_paths(spec)
@@ -31,6 +31,11 @@ def at_the_door(spec: RunSpec) -> RunSpec:
     else:
         _prepare_data(spec)
     return spec
+
+
+def problems_at_the_door(spec: RunSpec) -> list[Problem]:
+    """What is refused whatever kind of run it is; imports nothing and writes nothing."""
+    return [*_not_in_this_version(spec), *_working_directory(spec)]
 
 
 def with_absolute_paths(spec: RunSpec) -> RunSpec:

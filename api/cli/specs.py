@@ -11,10 +11,10 @@ from api.cli.errors import FileExists
 from api.cli.output import Format, put, tell
 from api.cli.spec_template import spec_template
 from orchestrator.domain.disk import storage_errors
-from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.errors import SpecError
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import SpecSource, load_source
-from trainers.door import at_the_door
+from trainers.door import problems_at_the_door
 from trainers.task_registry import check_model_config
 
 
@@ -67,29 +67,19 @@ def init(
 def _checked(source: SpecSource) -> RunSpec:
     """Raises SpecError with all that can be found wrong without the data and the code of a run."""
     spec = source.spec
-    problems: list[Problem] = []
-    for check in (_check_door, _check_model):
-        try:
-            check(spec)
-        except SpecError as error:
-            problems += error.problems
+    problems = problems_at_the_door(spec)
+    try:
+        _check_model(spec)
+    except SpecError as error:
+        problems += error.problems
     if problems:
         raise source.placed(SpecError(problems))
     return spec
 
 
-def _check_door(spec: RunSpec) -> None:
-    # To the door a command looks the same, but with nothing to import and no data to prepare.
-    at_the_door(RunSpec.parse({**_without_its_kind(spec), "command": "true"}))
-
-
 def _check_model(spec: RunSpec) -> None:
     if spec.task is not None:
         check_model_config(spec.task, spec.model)
-
-
-def _without_its_kind(spec: RunSpec) -> dict[str, object]:
-    return spec.model_dump(exclude={"task", "entrypoint", "command", "model", "config"})
 
 
 def _described(spec: RunSpec, file: Path) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""A Ray Train function as users have it, and a script as torchrun starts it (this file, run by `command:`)."""
+"""A Ray Train function as users have it, and a script as torchrun starts it (this file, run by
+`command:`)."""
 
 import os
 import sys
@@ -12,7 +13,8 @@ import torch.distributed as dist
 
 
 def train_function(config: dict[str, Any]) -> None:
-    """Counts to `steps` over all workers; with `die_once` rank 1 ends itself the first time it gets to step 3."""
+    """Counts to `steps` over all workers; with `die_once` rank 1 ends itself the first time it gets to step
+    3."""
     context = ray.train.get_context()
     step = 0
     checkpoint = ray.train.get_checkpoint()

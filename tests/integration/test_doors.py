@@ -189,7 +189,8 @@ def test_a_stopped_ray_job_leaves_nothing_of_the_run(tmp_path: Path, head: Head)
         "import ray, json; ray.init(log_to_driver=False, logging_level='ERROR')\n"
         "from ray.util import list_named_actors; from ray.util.placement_group import placement_group_table\n"
         "left = [t['name'] for t in placement_group_table().values() if t['state'] != 'REMOVED']\n"
-        "print(json.dumps([list_named_actors(all_namespaces=True), left, ray.available_resources().get('CPU')]))"
+        "cpus = ray.available_resources().get('CPU')\n"
+        "print(json.dumps([list_named_actors(all_namespaces=True), left, cpus]))"
     )
     environment = environment_without_ray() | {"RAY_ADDRESS": head.address}
     left = [["?"], ["?"], 0]

@@ -1,4 +1,5 @@
-"""A disk that fills up holds records and checkpoints back; training goes on, and all is well when there is room."""
+"""A disk that fills up holds records and checkpoints back; training goes on, and all is well when there is
+room."""
 
 import os
 import subprocess

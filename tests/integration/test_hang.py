@@ -13,7 +13,7 @@ def test_a_frozen_worker_is_named_ended_and_replaced_and_the_bits_stay(paced: An
 
     def plan(run: Watched) -> None:
         run.wait(lambda: run.step() >= 10 and len(run.members()) == 2)
-        frozen = list(run.members().values())[0]
+        frozen = next(iter(run.members().values()))
         kill(frozen, signal.SIGSTOP)
         run.wait(lambda: bool(run.events("worker-hung")))
         run.wait(lambda: len(run.members()) == 2 and frozen not in run.members().values())

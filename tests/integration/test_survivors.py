@@ -7,10 +7,10 @@ import ray
 
 from orchestrator.domain.audit import audit
 from orchestrator.domain.errors import RunFailed
+from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.run_directory import RunDirectory
 from tests.integration.saboteur import Watched, kill, kill_ranks, sabotage
 from trainers.main import train
-from trainers.ray_train.trainer import NAMESPACE, controller_name
 
 PACE = {"pause_s": 0.02}
 

@@ -76,7 +76,7 @@ class ReportDesk:
         self._recorder.phase("")
         self._recorder.event(
             EventKind.GENERATION_STARTED,
-            f"generation {formed.generation}: {len(members)} workers go on from step {formed.step}",
+            f"generation {formed.generation}: {_workers(len(members))} on from step {formed.step}",
             generation=formed.generation,
             workers=list(members),
             step=formed.step,
@@ -102,3 +102,7 @@ class ReportDesk:
                 validation=False,
             )
         )
+
+
+def _workers(count: int) -> str:
+    return "1 worker goes" if count == 1 else f"{count} workers go"

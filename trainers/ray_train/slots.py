@@ -84,8 +84,3 @@ class SlotPool:
         )
         self._groups.append(group)
         return group
-
-
-def slot_prefix(run: str) -> str:
-    """How the names of all placement groups of a run begin."""
-    return f"tumbler:{run}:"

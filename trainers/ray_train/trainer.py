@@ -2,8 +2,10 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -15,6 +17,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.placement_group import placement_group_table, remove_placement_group
 
 from orchestrator.domain.errors import ClusterUnavailable, TumblerError
+from orchestrator.domain.ray_names import NAMESPACE, controller_name, slot_prefix
 from orchestrator.domain.spec import ResourcesSpec
 from orchestrator.domain.status import EndReason
 from trainers.elastic.job import WorkerJob
@@ -26,15 +29,10 @@ from trainers.ray_train.internals import (
     check_ray_version,
     get_env_vars_to_propagate,
 )
-from trainers.ray_train.slots import slot_prefix
 from trainers.worker_life import train_loop_per_worker
 
-NAMESPACE = "tumbler"
-"""The Ray namespace in which a run's controller is found by `controller_name`."""
-
-
-def controller_name(run: str) -> str:
-    return f"controller:{run}"
+_STOP_SLACK_S = 5.0
+"""Beyond the grace of a stop, until the driver gives up on a controller that does not answer."""
 
 
 class ElasticConfig(BackendConfig):  # type: ignore[misc]
@@ -91,8 +89,15 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
             train_fn_ref=train_fn_ref, **arguments
         )
         try:
-            with stopping_politely(controller):
-                ray.get(controller.run.remote())
+            over = controller.run.remote()
+            with stopping_politely(controller) as stop:
+                while not ray.wait([over], timeout=1.0)[0]:
+                    if stop.overdue(self._job.spec.stop.grace + _STOP_SLACK_S):
+                        raise ClusterUnavailable(
+                            f"run {name} did not stop in time: its controller or Ray itself does not answer",
+                            hint="add --resume to go on from the newest checkpoint",
+                        )
+            ray.get(over)
             return ray.get(controller.get_result.remote())
         finally:
             ray.kill(controller)
@@ -136,24 +141,36 @@ def sweep(run: str) -> int:
     return len(left)
 
 
+@dataclass
+class StopWish:
+    """Whether and when somebody wished the run to stop."""
+
+    since_s: float | None = None
+
+    def overdue(self, after_s: float) -> bool:
+        return self.since_s is not None and time.monotonic() - self.since_s > after_s
+
+
 @contextmanager
-def stopping_politely(controller: Any) -> Iterator[None]:
+def stopping_politely(controller: Any) -> Iterator[StopWish]:
     """Turn SIGINT and SIGTERM into a wish to stop; the second one takes its usual course."""
+    wish = StopWish()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield wish
         return
     before: dict[signal.Signals, Any] = {}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         signal.signal(number, before[signal.Signals(number)])
+        wish.since_s = time.monotonic()
         with suppress(RayActorError):
             controller.request_stop.remote(EndReason.USER_CANCELLED, f"stopped by {name}")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, on_signal)
     try:
-        yield
+        yield wish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

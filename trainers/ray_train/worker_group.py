@@ -11,6 +11,7 @@ from typing import Final, assert_never
 from orchestrator.domain.checkpoints import find_checkpoints
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.membership import Roster, WorkerPhase
+from orchestrator.domain.ray_names import slot_prefix
 from orchestrator.domain.retry import FailureBudget, IncidentKind
 from orchestrator.domain.status import EndReason
 from trainers.elastic.job import WorkerJob
@@ -38,7 +39,7 @@ from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.internals import WorkerGroup
 from trainers.ray_train.muster import Muster
 from trainers.ray_train.reports import ReportDesk
-from trainers.ray_train.slots import SlotPool, slot_prefix
+from trainers.ray_train.slots import SlotPool
 from trainers.ray_train.worker import ElasticWorker
 from trainers.recorder import Recorder
 
