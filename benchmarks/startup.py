@@ -116,7 +116,7 @@ def stock_fit(folder: Path, storage: Path) -> list[str]:
 
 def live(command: Command, storage: Path, name: str) -> Life:
     """Start it and watch it: Tumbler to its end, stock, which would train for ever, to its first step."""
-    folder = storage / f"life-{name}"
+    folder = storage / f"traces-of-{name}"
     folder.mkdir()
     line = command(folder, storage)
     logs = StepLogs(folder)
@@ -152,7 +152,7 @@ def _wait_for_a_step(logs: StepLogs, process: subprocess.Popen[bytes], folder: P
 
 def _spec_file(folder: Path, storage: Path) -> str:
     spec: dict[str, Any] = {
-        "name": folder.name,
+        "name": folder.name.removeprefix("traces-of-"),
         "task": "language_model",
         "model": {"preset": "gpt-nano"},
         "workers": NUM_WORKERS,
