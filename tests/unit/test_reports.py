@@ -84,7 +84,7 @@ def test_a_later_generation_says_who_is_in_it_and_what_was_lost(desk: Desk) -> N
     desk.generation = Generation(2, ("w2",))
     desk.take(formed(2, 3, lost_steps=1, source="w2"))
     event = desk.events()[-1]
-    assert event["message"] == "generation 2: 1 workers go on from step 3"
+    assert event["message"] == "generation 2: 1 worker goes on from step 3"
     facts = {"generation": 2, "workers": ["w2"], "step": 3, "steps_repeated": 1, "source": "w2"}
     assert {name: event[name] for name in facts} == facts
     assert desk.run.read_status().phase == ""

@@ -26,7 +26,7 @@ def test_only_the_terminal_statuses_have_no_way_out(status: RunStatus) -> None:
     assert status.terminal == (status in TERMINAL)
 
 
-@pytest.mark.parametrize("status", set(RunStatus) - TERMINAL)
+@pytest.mark.parametrize("status", sorted(set(RunStatus) - TERMINAL))
 def test_every_live_status_can_come_to_an_end(status: RunStatus) -> None:
     assert RunStatus.CANCELLED in reachable(status)
     assert status not in LEGAL_MOVES[status]
