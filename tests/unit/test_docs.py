@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -134,7 +135,8 @@ def test_every_spec_of_the_examples_is_valid(path: Path) -> None:
     for reference in filter(None, (spec.entrypoint, spec.task)):
         module, _, name = reference.partition(":")
         if name:
-            assert re.search(rf"^(?:class|def) {name}\b", (folder / f"{module}.py").read_text(), re.MULTILINE)
+            source = (folder / f"{module.replace('.', '/')}.py").read_text()
+            assert re.search(rf"^(?:class|def) {name}\b", source, re.MULTILINE)
     for script in re.findall(r"\S+\.py", spec.command or ""):
         assert (folder / script).is_file()
 
@@ -150,8 +152,8 @@ def test_the_task_of_the_readme_learns(tmp_path: Path, monkeypatch: pytest.Monke
     for name, text in (*blocks("python"), *blocks("yaml")):
         if name:
             (tmp_path / name).write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    spec = load_spec(tmp_path / "wave.yaml")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # last, as a run does
+    spec = load_spec(tmp_path / "sine.yaml")
     assert spec.task is not None
     before, after = learn_a_little(load_task(spec.task, spec.model), tmp_path)
     assert after.total < before.total
@@ -159,7 +161,7 @@ def test_the_task_of_the_readme_learns(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_task_of_the_examples_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT / "examples")])
     spec = load_spec(ROOT / "examples" / "digits.yaml")
     assert spec.task is not None
     before, after = learn_a_little(load_task(spec.task, spec.model), tmp_path)
