@@ -139,13 +139,28 @@ def test_what_was_held_of_one_step_is_never_used_for_another(losses: Losses) -> 
         losses.taken()
 
 
-def test_memory_is_used_again_from_step_to_step(losses: Losses) -> None:
-    _, gradients = start(losses, 8)
-    places = [
-        {partial.data_ptr() for partial in gradients.partials(step, (0, 7), losses.of_step(step)).values()}
-        for step in range(1, 6)
-    ]
-    assert len(set.union(*places)) <= 5, "at most the three partials and what one sum needs on its way"
+@pytest.mark.parametrize("held", [(1, 2), (2, 3), (1, 3)])
+def test_a_part_of_a_node_that_is_held_is_not_computed_again(losses: Losses, held: Node) -> None:
+    vector, gradients = start(losses, 3)
+    gradients.partials(5, held, losses.of_step(5))
+    losses.taken()
+    partial = gradients.partials(5, (0, 3), losses.of_step(5))[0, 3]
+    assert losses.taken() == [(5, shard) for shard in range(3) if shard not in range(*held)]
+    assert_same_bits(partial, naive(vector, losses, 5, (0, 3)))
+
+
+def test_from_the_second_step_on_no_memory_is_asked_for(
+    losses: Losses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vector, gradients = start(losses, 8)
+    new: list[torch.Tensor] = []
+    zeros = vector.zeros
+    monkeypatch.setattr(vector, "zeros", lambda: new.append(zeros()) or new[-1])
+    gradients.partials(1, (0, 8), losses.of_step(1))
+    assert len(new) == 3, "one for each level of the tree but the leaves that are added in place"
+    for step in (2, 3, 4):
+        gradients.partials(step, (0, 8), losses.of_step(step))
+    assert len(new) == 3
 
 
 def test_a_shard_without_rows_adds_nothing(losses: Losses) -> None:
