@@ -23,9 +23,9 @@ def at_the_door(spec: RunSpec) -> RunSpec:
     if problems:
         raise SpecError(problems)
     spec = with_absolute_paths(spec)
+    _offer_working_directory(spec)
     if spec.task is None:
         return spec
-    _offer_working_directory(spec)
     if check_model_config(spec.task, spec.model) is None:
         load_task(spec.task, spec.model)  # the user's own: importing it is the check
     else:

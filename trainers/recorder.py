@@ -35,6 +35,8 @@ class Recorder:
         self._chain = JournalWriter(run.outbox, "chain")
         self._links = [(r["step"], r["chain"]) for r in read_journal(run.outbox, "chain")]
         self._planned = self._ledger.last_seq > 0
+        # The status is written now and then only: what an attempt that was killed did is in the ledger.
+        self.state = self.state.model_copy(update={"step": _newest_step(run)})
         self._status_at = 0.0
         self._trouble: str | None = None
 
@@ -169,3 +171,10 @@ class Recorder:
             if self._trouble is not None:
                 trouble, self._trouble = self._trouble, None
                 self.event(EventKind.STORAGE_HEALED, f"records were held back for a while: {trouble}")
+
+
+def _newest_step(run: RunDirectory) -> int:
+    step = 0
+    for record in read_journal(run.outbox, "ledger"):
+        step = record.get("step", step)
+    return step

@@ -15,7 +15,7 @@ class _Tee:
         self._log = log
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # full, or closed already
             self._log.write(text)
         return self._stream.write(text)
 

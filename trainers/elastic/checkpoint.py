@@ -8,6 +8,7 @@ whole is never found.
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,13 +60,15 @@ def write_checkpoint(
             "files": {name: _describe(aside / name) for name in (_MODEL, _OPTIMIZER)},
             **hashes,
         }
+        manifest["checksum"] = _checksum(manifest)
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1))
         for name in (_MODEL, _OPTIMIZER, MANIFEST, "."):
             _sync(aside / name)
         shutil.rmtree(path, ignore_errors=True)
         aside.rename(path)
         _sync(folder)
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        # torch.save tells a full disk as a RuntimeError; metrics that are no JSON are a TypeError.
         shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(f"could not write checkpoint {path}: {error}") from error
     return Written(path, **hashes)
@@ -80,30 +83,39 @@ def read_checkpoint(path: Path, *, fingerprint: str | None = None) -> dict[str, 
     manifest = read_manifest(path)
     if fingerprint is not None and manifest["fingerprint"] != fingerprint:
         raise CheckpointError(f"checkpoint {path} belongs to another spec")
-    for name, described in manifest["files"].items():
-        if not (path / name).is_file():
-            raise CheckpointError(f"checkpoint {path} lacks {name}")
-        if _describe(path / name) != described:
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} does not match its checksum")
     try:
+        for name, described in manifest["files"].items():
+            if _describe(path / name) != described:
+                raise CheckpointError(f"checkpoint {path} is damaged: {name} does not match its checksum")
         snapshot: dict[str, Any] = torch.load(path / _OPTIMIZER, weights_only=True, map_location="cpu")
         model = load_file(path / _MODEL)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path} lacks {Path(error.filename).name}") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
     model |= {copy: model[original] for copy, original in manifest["ties"].items()}
     return snapshot | {"model": model}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
+    """Raises `CheckpointError` where it is missing, damaged, or of another format."""
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+        manifest: Any = json.loads((path / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} has no readable {MANIFEST}: {error}") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"checkpoint {path} is damaged: {MANIFEST} is no manifest")
     if manifest.get("format") != FORMAT:
-        raise CheckpointError(
-            f"checkpoint {path} has format {manifest.get('format')}, this version reads {FORMAT}"
-        )
+        found = manifest.get("format")
+        raise CheckpointError(f"checkpoint {path} has format {found}, this version reads {FORMAT}")
+    if manifest.pop("checksum", None) != _checksum(manifest):
+        raise CheckpointError(f"checkpoint {path} is damaged: {MANIFEST} does not match its checksum")
     return manifest
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Of everything in a manifest but itself."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def restore_newest(
@@ -123,15 +135,18 @@ def restore_newest(
 
 def _untie(model: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors under their first name, and further names that share their memory."""
-    seen: dict[int, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
     tensors: dict[str, torch.Tensor] = {}
     ties: dict[str, str] = {}
     for name, tensor in model.items():
-        original = seen.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
-        if original == name:
-            tensors[name] = tensor.detach().contiguous()
-        else:
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        original = seen.setdefault(place, name) if tensor.numel() else name
+        if original != name:
             ties[name] = original
+        elif tensor.data_ptr() in {other.data_ptr() for other in tensors.values()}:
+            tensors[name] = tensor.detach().clone()  # another view of memory that is saved already
+        else:
+            tensors[name] = tensor.detach().contiguous()
     return tensors, ties
 
 

@@ -6,16 +6,17 @@ boundary.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from orchestrator.domain.checkpoints import MANIFEST, checkpoint_name
+from orchestrator.domain.checkpoints import checkpoint_name
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.shards import maximal_nodes, middle, owned_shards
-from trainers.elastic.checkpoint import write_checkpoint
+from trainers.elastic.checkpoint import Written, read_checkpoint, read_manifest, write_checkpoint
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.messages import CheckpointFailed, CheckpointWritten, Evaluated, Finished, Report
 from trainers.elastic.reduction import tree_sum
@@ -64,6 +65,7 @@ class Duties:
         self._worker_id = worker_id
         self._device = device
         self._report = report
+        self._committed_step = -1
 
     def at_step_boundary(self, group: ElasticGroup, generation: int) -> None:
         step, every = self._state.step, self._cadence.evaluate_every
@@ -109,11 +111,11 @@ class Duties:
 
         partials = {node: partial(node) for node in maximal_nodes(owned, self._num_shards)}
         total, _ = tree_sum(group, partials, torch.zeros(1, dtype=torch.float64), self._num_shards)
-        count, loss, *sums = total.tolist()
-        means = {"val_loss": loss / count} | {
-            f"val_{name}": value / count for name, value in zip(names, sums, strict=True)
+        count, *sums = total.tolist()
+        means = {
+            f"val_{name}": value / (count or 1.0) for name, value in zip(("loss", *names), sums, strict=True)
         }
-        self._state.metrics = dict(self._task.summarise(means))
+        self._state.metrics = {k: float(v) for k, v in self._task.summarise(means).items()}
         self._state.evaluated_step = self._state.step
         if group.rank == 0:
             self._report(Evaluated(self._worker_id, generation, self._state.step, self._state.metrics))
@@ -140,19 +142,14 @@ class Duties:
 
     def _checkpoint(self, group: ElasticGroup, generation: int) -> None:
         step = self._state.step
-        if group.rank != 0 or (self._checkpoints / checkpoint_name(step) / MANIFEST).exists():
+        if group.rank != 0 or step == self._committed_step:
             return
         try:
-            written = write_checkpoint(
-                self._checkpoints,
-                self._state,
-                fingerprint=self.fingerprint,
-                attempt=self._attempt,
-                generation=generation,
-            )
+            written = self._commit(generation)
         except CheckpointError as error:
             self._report(CheckpointFailed(self._worker_id, generation, step, str(error)))
             return
+        self._committed_step = step
         self._report(
             CheckpointWritten(
                 worker_id=self._worker_id,
@@ -163,4 +160,24 @@ class Duties:
                 optimizer_sha256=written.optimizer_sha256,
                 metrics=self._state.metrics or {},
             )
+        )
+
+    def _commit(self, generation: int) -> Written:
+        """Write the checkpoint of this step; or take the one that is there, if it is good and of these bits.
+
+        A rank 0 that died right after its commit could not report it.
+        """
+        path = self._checkpoints / checkpoint_name(self._state.step)
+        if path.exists():
+            with suppress(CheckpointError):
+                read_checkpoint(path, fingerprint=self.fingerprint)
+                manifest = read_manifest(path)
+                if manifest["parameters_sha256"] == self._state.parameters_sha256():
+                    return Written(path, manifest["parameters_sha256"], manifest["optimizer_sha256"])
+        return write_checkpoint(
+            self._checkpoints,
+            self._state,
+            fingerprint=self.fingerprint,
+            attempt=self._attempt,
+            generation=generation,
         )

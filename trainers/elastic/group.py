@@ -57,16 +57,24 @@ class Meeting:
     The calls to the store run in a thread of their own: its host may be frozen, and then they never return.
     """
 
-    def __init__(self, offer: Offer, rank: int, patience_s: float):
+    def __init__(
+        self,
+        offer: Offer,
+        rank: int,
+        patience_s: float,
+        connections: dict[tuple[str, int], TCPStore] | None = None,
+    ):
+        """`connections` are those to places of earlier generations; the one that is used is kept there."""
+        self._connections = {} if connections is None else connections
         self._offer = offer
         self._rank = rank
         self._patience_s = patience_s
         self._keys = [f"here/{member}" for member in range(len(offer.members))]
-        self._answered_at = time.monotonic()
+        self._answered_at: float | None = None
         self._over = threading.Event()
         self._store: Store | None = None
         self._present = [False] * len(offer.members)
-        self._failure: RuntimeError | None = None
+        self._failure: Exception | None = None
 
     def join(self, superseded: Callable[[], bool]) -> Store:
         """Say "here" and wait until every member of the generation has; returns the store of the generation.
@@ -81,7 +89,7 @@ class Meeting:
                 if superseded():
                     raise SupersededError
                 now = time.monotonic()
-                if now - self._answered_at > min(self._patience_s, _NO_ANSWER_S):
+                if now - (self._answered_at or begun) > min(self._patience_s, _NO_ANSWER_S):
                     raise GroupBrokenError("the meeting place does not answer", self._offer.members[:1])
                 if now - begun > self._patience_s:
                     absent = [
@@ -97,7 +105,10 @@ class Meeting:
 
     def _meet(self) -> None:
         try:
-            store = PrefixStore(f"generation/{self._offer.generation}", self._connect())
+            place = (self._offer.store_host, self._offer.store_port)
+            # Taken out while in use: one that fails or never answers is not used again.
+            connection = self._connections.pop(place, None) or self._connect()
+            store = PrefixStore(f"generation/{self._offer.generation}", connection)
             store.set(self._keys[self._rank], "1")
             # A look-up now and then, not the store's own wait: one that times out spoils the connection for
             # the calls that come after it.
@@ -108,19 +119,23 @@ class Meeting:
                 self._answered_at = time.monotonic()
                 if all(self._present):
                     self._store = store
+                    self._connections[place] = connection
                     break
                 time.sleep(_LOOK_UP_EVERY_S)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             self._failure = error
         self._over.set()
 
     def _connect(self) -> TCPStore:
+        # A place that is gone refuses at once; the store itself would go on trying.
+        place = (self._offer.store_host, self._offer.store_port)
+        socket.create_connection(place, timeout=_CONNECT_TIMEOUT.total_seconds()).close()
         return TCPStore(
             self._offer.store_host,
             self._offer.store_port,
             is_master=False,
             wait_for_workers=False,
-            timeout=_CONNECT_TIMEOUT,
+            timeout=timedelta(seconds=_NO_ANSWER_S),
         )
 
 
@@ -194,14 +209,14 @@ class _GlooTransport:
         options._timeout = _CONNECT_TIMEOUT
         options._devices = [ProcessGroupGloo.create_device(hostname=host, lazy_init=False)]
         group: Any = ProcessGroupGloo(store, rank, size, options)
-        group.set_timeout(timeout)
         self._group: Any = group
+        self._timeout = timeout
 
     def run(self, sends: list[tuple[torch.Tensor, int]], receives: list[tuple[torch.Tensor, int]]) -> None:
         work = [self._group.recv([tensor], peer, 0) for tensor, peer in receives]
         work += [self._group.send([tensor], peer, 0) for tensor, peer in sends]
         for item in work:
-            item.wait()
+            item.wait(self._timeout)
 
     def close(self) -> None:
         self._group = None

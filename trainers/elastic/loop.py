@@ -72,6 +72,7 @@ class TrainingLoop:
         self._reported_step = 0
         self._reported_at = 0.0
         self._begun_step = 0
+        self._connections: dict[tuple[str, int], TCPStore] = {}
         self._step_log = _open_step_log()
 
     def run(self) -> Outcome:
@@ -97,7 +98,7 @@ class TrainingLoop:
 
     def _form(self, offer: Offer, rank: int) -> ElasticGroup:
         begun = time.perf_counter()
-        meeting = Meeting(offer, rank, self._here.patience_s)
+        meeting = Meeting(offer, rank, self._here.patience_s, self._connections)
         store = meeting.join(superseded=lambda: self._mailbox.newer_than(offer.generation))
         group = ElasticGroup(
             store,

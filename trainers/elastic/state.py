@@ -36,7 +36,7 @@ class TrainState:
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "step": self.step,
             "evaluated_step": self.evaluated_step,
-            "metrics": self.metrics,
+            "metrics": {name: float(value) for name, value in (self.metrics or {}).items()},
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -59,6 +59,8 @@ class TrainState:
         total = 0
         for tensor in self.tensors():
             octets = tensor.detach().contiguous().view(-1).view(torch.uint8)
+            if octets.storage_offset() % 4:
+                octets = octets.clone()  # or it could not be read in whole words
             whole = octets[: octets.numel() // 4 * 4].view(torch.int32)
             total = total * 31 + int(whole.sum(dtype=torch.int64)) + int(octets[whole.numel() * 4 :].sum())
         return total & (2**63 - 1)
@@ -94,10 +96,10 @@ def agree_on_newest(group: ElasticGroup, state: TrainState) -> Agreement:
     A survivor may have applied a step that another has not: the last exchange reached one and not the other.
     They are never more than that one step apart; a newcomer has applied none.
     """
-    mine = torch.tensor([state.step, state.checksum()], dtype=torch.int64)
+    mine = torch.tensor([state.step, state.evaluated_step, state.checksum()], dtype=torch.int64)
     known = [tuple(row.tolist()) for row in group.gather(mine)]
-    newest = max(step for step, _ in known)
-    source = next(rank for rank, (step, _) in enumerate(known) if step == newest)
+    newest = max(row[:2] for row in known)
+    source = next(rank for rank, row in enumerate(known) if row[:2] == newest)
     lacking = [rank for rank, row in enumerate(known) if row != known[source]]
     begun = time.perf_counter()
     if group.rank == source and lacking:
@@ -115,7 +117,7 @@ def agree_on_newest(group: ElasticGroup, state: TrainState) -> Agreement:
         tensors = [torch.empty(hole.shape, dtype=hole.dtype, device=device) for hole in _holes(skeleton)]
         group.receive(tensors, source)
         state.restore(_put_together(skeleton, tensors))
-    return Agreement(newest, source, bool(lacking), time.perf_counter() - begun)
+    return Agreement(newest[0], source, bool(lacking), time.perf_counter() - begun)
 
 
 @dataclass(frozen=True)

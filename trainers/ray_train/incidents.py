@@ -24,7 +24,7 @@ class Incidents:
     @property
     def back_off_s(self) -> float:
         """How long to wait before another worker is started; 0 unless starts keep failing."""
-        return min(_MAX_BACK_OFF_S, 2.0**self.failed_starts - 1)
+        return min(_MAX_BACK_OFF_S, 2.0 ** min(self.failed_starts, 10) - 1)
 
     def raised(self, raised: Raised, generation: int | None) -> Verdict:
         self._traceback = raised.traceback

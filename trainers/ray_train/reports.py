@@ -34,6 +34,7 @@ class ReportDesk:
         self._register = register
         self._filesystem = filesystem
         self._formed = 0
+        self._newest_checkpoint = -1
 
     def take(
         self,
@@ -87,6 +88,9 @@ class ReportDesk:
         )
 
     def _on_checkpoint(self, written: CheckpointWritten) -> None:
+        if self._recorder.state.checkpoint == written.path and written.step == self._newest_checkpoint:
+            return  # the next rank 0 found it committed
+        self._newest_checkpoint = written.step
         self._recorder.checkpoint(written)
         self._recorder.event(
             EventKind.CHECKPOINT_COMMITTED,

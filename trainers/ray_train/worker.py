@@ -24,6 +24,9 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
     """One worker process. Its never-returning calls are how its death is seen within milliseconds."""
 
     def __init__(self, worker_id: str) -> None:
+        # torch looks up the name behind every address that its store connects to, for a log line. A name
+        # server that drops the question must not hold up a recovery for the 5 s that glibc waits.
+        os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
         super().__init__()
         self._worker_id = worker_id
         self._mailbox = Mailbox()

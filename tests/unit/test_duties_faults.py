@@ -1,0 +1,73 @@
+"""Faults that were found by reading, each kept from coming back."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.integration.tasks import Paced, PacedConfig, Squares
+from tests.unit.gang import gang
+from trainers.elastic.checkpoint import write_checkpoint
+from trainers.elastic.duties import Cadence, Duties
+from trainers.elastic.group import ElasticGroup
+from trainers.elastic.messages import CheckpointWritten, Report
+from trainers.elastic.state import TrainState, agree_on_newest
+
+torch.set_num_threads(1)
+
+
+def state_at(step: int) -> TrainState:
+    torch.manual_seed(1)
+    model = Paced(PacedConfig()).build_model()
+    return TrainState(model, torch.optim.SGD(model.parameters(), lr=0.1), None, step=step)
+
+
+def duties(state: TrainState, folder: Path, reports: list[Report], name: str) -> Duties:
+    return Duties(
+        Paced(PacedConfig()),
+        state,
+        Squares(16),
+        Cadence(checkpoint_every=10, evaluate_every=5, evaluate_rows=16, rows_at_once=4),
+        checkpoints=folder,
+        fingerprint="f",
+        attempt=1,
+        num_shards=4,
+        worker_id=name,
+        device=torch.device("cpu"),
+        report=reports.append,
+    )
+
+
+def test_members_of_which_one_only_has_evaluated_agree_whether_to_evaluate(tmp_path: Path) -> None:
+    """The last exchange of an evaluation reached one and not the other, then a third member died: the two
+    have equal steps and checksums, so nothing is copied; one evaluates, and the other goes on to the next
+    step: their messages meet."""
+    ahead, behind = state_at(5), state_at(5)
+    ahead.evaluated_step, ahead.metrics = 5, {"val_loss": 1.0}
+    states = [ahead, behind]
+
+    def work(group: ElasticGroup) -> Any:
+        agree_on_newest(group, states[group.rank])
+        return states[group.rank].evaluated_step
+
+    first, second = gang(2, work)
+    assert first == second
+
+
+def test_a_checkpoint_whose_report_was_lost_is_reported_by_the_next_generation(tmp_path: Path) -> None:
+    """Rank 0 died between commit and report: nobody else tells, so the hash chain lacks this link for ever,
+    and Ray never prunes the folder."""
+    state, reports = state_at(10), []
+    write_checkpoint(tmp_path, state, fingerprint="f", attempt=1, generation=1)
+    gang(1, lambda group: duties(state, tmp_path, reports, "w2").at_step_boundary(group, 2))
+    assert [report.step for report in reports if isinstance(report, CheckpointWritten)] == [10]
+
+
+def test_a_damaged_checkpoint_is_written_again_when_its_step_is_reached_again(tmp_path: Path) -> None:
+    """It was passed over at the restore; it stays damaged for ever, and the next restore passes it over
+    too."""
+    state, reports = state_at(10), []
+    written = write_checkpoint(tmp_path, state, fingerprint="f", attempt=1, generation=1)
+    (written.path / "model.safetensors").write_bytes(b"")
+    gang(1, lambda group: duties(state, tmp_path, reports, "w2").at_step_boundary(group, 2))
+    assert (written.path / "model.safetensors").stat().st_size > 0
