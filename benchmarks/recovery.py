@@ -1,5 +1,6 @@
 """Benchmark `recovery`: workers get SIGKILLs at random. How long until the next step, and at what cost?"""
 
+import os
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ def measure_tumbler(
     verdicts = Verdicts()
     results: dict[str, Any] = {"seed": SEED, "num_steps": num_steps, "global_batch": SMALL_BATCH}
     for num_workers, counts in schedules.items():
+        results[f"load_before_{num_workers}_workers"] = os.getloadavg()[0]
         drilled = drill(
             spec_of(storage, num_workers, num_steps),
             shuffled(counts, SEED + num_workers),
@@ -71,10 +73,14 @@ def measure_tumbler(
             seed=SEED + num_workers,
             folder=storage / f"steps-{num_workers}",
         )
-        faults += figures_of(drilled)
+        figures = figures_of(drilled)
+        faults += figures
         joins += joins_in(drilled)
         verdicts.take(drilled)
         results[f"step_p50_s_of_{num_workers}_workers"] = median_step_s(drilled)
+        results[f"kill_to_next_step_s_of_{num_workers}_workers"] = [
+            round(fault.cost.kill_to_next_step_s, 3) for fault in figures
+        ]
     alone = drill(
         spec_of(storage, 1, num_steps), [], num_workers=1, seed=SEED, folder=storage / "steps-alone"
     )

@@ -38,7 +38,7 @@ class Verdicts:
 
 def figures_of(drilled: Drilled) -> list[FaultFigures]:
     """One entry per fault, in order; none for one after which the run took no more step."""
-    ends = [fault.t for fault in drilled.faults[1:]] + [math.inf]
+    next_at = [*(fault.t for fault in drilled.faults), math.inf][1:]
     generations = generations_in(drilled.events)
     return [
         FaultFigures(
@@ -47,7 +47,7 @@ def figures_of(drilled: Drilled) -> list[FaultFigures]:
             cost=cost,
             steps_repeated=_steps_repeated(generations, fault.t, until),
         )
-        for fault, until in zip(drilled.faults, ends, strict=True)
+        for fault, until in zip(drilled.faults, next_at, strict=True)
         if (cost := cost_of(fault, drilled.shared, until)) is not None
     ]
 

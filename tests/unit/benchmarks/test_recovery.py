@@ -54,6 +54,13 @@ def test_a_kill_is_charged_with_the_generation_after_it() -> None:
     assert figures_of(drilled(faults=(fault(),))) == [FaultFigures(2, ONE, Cost(0.375, 4.0, 0), 1)]
 
 
+def test_a_run_that_nobody_disturbed_has_no_figures_and_missed_no_kill() -> None:
+    found = Verdicts()
+    found.take(drilled(faults=()))
+    assert figures_of(drilled(faults=())) == []
+    assert found.num_missed == 0
+
+
 def test_a_generation_before_the_kill_is_not_charged_to_it() -> None:
     (late,) = figures_of(drilled(faults=(fault(KILL_S + 0.3),)))
     assert late.steps_repeated == 0
