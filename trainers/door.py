@@ -1,9 +1,12 @@
 """What is checked before anything starts: all that can be known without a cluster."""
 
+import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.run_directory import storage_path
@@ -24,6 +27,8 @@ def at_the_door(spec: RunSpec) -> RunSpec:
         raise SpecError(problems)
     spec = with_absolute_paths(spec)
     _offer_working_directory(spec)
+    if spec.entrypoint is not None:
+        load_entrypoint(spec)
     if spec.task is None:
         return spec
     if check_model_config(spec.task, spec.model) is None:
@@ -50,6 +55,17 @@ def with_absolute_paths(spec: RunSpec) -> RunSpec:
     if data.files is not None:
         data = data.model_copy(update={"source": str(Path(data.files).expanduser().absolute())})
     return spec.model_copy(update={"checkpoint": storage, "code": code, "data": data})
+
+
+def load_entrypoint(spec: RunSpec) -> Callable[..., Any]:
+    """The user's own function. Raises SpecError where it cannot be imported."""
+    module_name, _, name = str(spec.entrypoint).partition(":")
+    try:
+        function: Callable[..., Any] = attrgetter(name)(importlib.import_module(module_name))
+    except Exception as error:  # user code may raise anything when it is imported
+        message = f"cannot load {spec.entrypoint!r}: {type(error).__name__}: {error}"
+        raise SpecError([Problem("entrypoint", message)]) from error
+    return function
 
 
 def _not_in_this_version(spec: RunSpec) -> Iterator[Problem]:

@@ -1,11 +1,13 @@
 """Runs that are not Tasks: any Ray Train function and any script, unchanged, with Ray Train's own restart
 elasticity."""
 
-import importlib
+import inspect
 import os
 import socket
 import subprocess
-from operator import attrgetter
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,24 +16,25 @@ import ray.train.collective
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.run_directory import RunDirectory
-from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
+from trainers.door import load_entrypoint
 from trainers.elastic.job import WorkerJob, run_environment
 from trainers.ray_train.trainer import worker_bundle
 from trainers.recorder import Recorder
+from trainers.worker_log import logging_to
 
 
 def run_stock(job: WorkerJob) -> None:
     """Train with stock Ray Train until the run has ended; how it did is in the run directory."""
     spec = job.spec
+    logs = job.run_folder / "logs"
     trainer = TorchTrainer(
-        _load_entrypoint(spec) if spec.entrypoint else run_command,
+        _logged(load_entrypoint(spec), logs, job.attempt) if spec.entrypoint else run_command,
         train_loop_config=dict(spec.config)
         if spec.entrypoint
-        else {"command": spec.command, "env": _environment(job)},
+        else {"command": spec.command, "env": _environment(job), "log": f"{logs}/{job.attempt}-rank"},
         scaling_config=ScalingConfig(
             num_workers=(spec.workers.min, spec.workers.max)
             if spec.workers.min < spec.workers.max
@@ -52,6 +55,9 @@ def run_stock(job: WorkerJob) -> None:
     record.move(RunStatus.RUNNING, workers=spec.workers.max)
     try:
         result = trainer.fit()
+    except SystemExit:  # how Ray Train ends a run at Ctrl-C
+        record.move(RunStatus.CANCELLING)
+        _end(record, RunStatus.CANCELLED, EndReason.USER_CANCELLED, "stopped by SIGINT")
     except TrainingFailedError as error:
         _end(record, RunStatus.FAILED, EndReason.MAX_FAILURES_EXCEEDED, str(error).strip().splitlines()[-1])
     else:
@@ -76,6 +82,8 @@ def run_command(config: dict[str, Any]) -> None:
     environment = {
         **os.environ,
         **config["env"],
+        # `python` in the command is the one that runs Tumbler here.
+        "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]),
         "RANK": str(context.get_world_rank()),
         "WORLD_SIZE": str(context.get_world_size()),
         "LOCAL_RANK": str(context.get_local_rank()),
@@ -84,12 +92,15 @@ def run_command(config: dict[str, Any]) -> None:
         "MASTER_ADDR": address[0],
         "MASTER_PORT": str(address[1]),
     }
-    code = subprocess.run(
-        ["/bin/sh", "-c", config["command"]],
-        env=environment,
-        cwd=config["env"]["TUMBLER_WORKING_DIR"],
-        check=False,
-    ).returncode
+    with open(f"{config['log']}{context.get_world_rank()}.log", "ab") as log:
+        code = subprocess.run(
+            ["/bin/sh", "-c", config["command"]],
+            env=environment,
+            cwd=config["env"]["TUMBLER_WORKING_DIR"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
     if code != 0:
         raise RuntimeError(f"`{config['command']}` exited with {code} on rank {context.get_world_rank()}")
 
@@ -101,15 +112,16 @@ def _environment(job: WorkerJob) -> dict[str, str]:
     }
 
 
-def _load_entrypoint(spec: RunSpec) -> Any:
-    assert spec.entrypoint is not None
-    module_name, _, name = spec.entrypoint.partition(":")
-    try:
-        return attrgetter(name)(importlib.import_module(module_name))
-    except Exception as error:
-        raise SpecError(
-            [Problem("entrypoint", f"cannot load {spec.entrypoint!r}: {type(error).__name__}: {error}")]
-        ) from error
+def _logged(function: Callable[..., Any], logs: Path, attempt: int) -> Callable[[dict[str, Any]], Any]:
+    """The user's function, with what it prints copied to the run directory."""
+    takes_config = bool(inspect.signature(function).parameters)
+
+    def train_loop_per_worker(config: dict[str, Any]) -> Any:
+        rank = ray.train.get_context().get_world_rank()
+        with logging_to(logs / f"{attempt}-rank{rank}.log"):
+            return function(config) if takes_config else function()
+
+    return train_loop_per_worker
 
 
 def _free_address() -> tuple[str, int]:

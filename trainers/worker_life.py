@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from orchestrator.domain.errors import TumblerError
+from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.order import BatchPlan
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import open_meeting_place
@@ -39,7 +39,7 @@ def live(job: WorkerJob, link: WorkerLink) -> Outcome:
             step=state_step.read(),
             error=f"{type(error).__name__}: {error}".strip(),
             traceback=_users_traceback(error),
-            final=isinstance(error, TumblerError),
+            final=isinstance(error, SpecError | DataError),
         )
 
 

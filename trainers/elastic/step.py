@@ -18,6 +18,11 @@ from trainers.elastic.reduction import tree_sum
 from trainers.elastic.state import TrainState
 from trainers.task import Rows, ShardLoss, Task
 
+RESERVED_NAMES = frozenset(
+    {"step", "time", "step_s", "workers", "generation", "kind", "seq", "loss", "count", "grad_norm", "lr"}
+)
+"""What a record of metrics holds besides the sums of a task."""
+
 
 def seed_everything(*parts: int) -> None:
     """Seed torch (all devices), numpy and random from the parts, e.g. (seed, step, shard)."""
@@ -69,6 +74,11 @@ class StepRunner:
         before = {name: b.clone() for name, b in self.state.model.named_buffers()}
         loss = self._shard_loss(1, 0)
         assert loss is not None, "the plan gives the first shard of the first batch at least one row"
+        taken = sorted(RESERVED_NAMES & set(loss.sums))
+        if taken:
+            raise SpecError(
+                [Problem("task", f"its loss sums {taken[0]!r}, a name that metrics have")]
+            )
         self._vector = GradientVector(self.state.model.parameters(), sorted(loss.sums))
         self._gradients = StepGradients(self._vector, self._plan.logical_shards)
         self._vector.bind(self._vector.zeros())

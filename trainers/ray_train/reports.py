@@ -16,6 +16,7 @@ from trainers.elastic.messages import (
     Formed,
     GroupBroken,
     Report,
+    StepPoint,
     StepsDone,
 )
 from trainers.ray_train.happenings import Happening, StillBroken
@@ -47,7 +48,7 @@ class ReportDesk:
             return
         match report:
             case StepsDone(points=points):
-                self._recorder.steps(points)
+                self._on_steps(points)
                 budget.progressed(self._recorder.step)
             case Formed():
                 self._on_formed(report, generation)
@@ -65,6 +66,13 @@ class ReportDesk:
                 )
             case _:
                 assert_never(report)
+
+    def _on_steps(self, points: tuple[StepPoint, ...]) -> None:
+        for point in points:
+            if point.skipped and point.step > self._recorder.step:
+                message = f"step {point.step}: loss or gradient was not finite, the update was left out"
+                self._recorder.event(EventKind.STEP_SKIPPED, message, step=point.step)
+        self._recorder.steps(points)
 
     def _on_formed(self, formed: Formed, generation: Generation) -> None:
         self._formed = formed.generation
