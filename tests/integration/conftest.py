@@ -11,6 +11,13 @@ import ray
 from orchestrator.domain.spec import RunSpec
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs take their time on a busy machine; what hangs is still ended."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(300))
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     os.environ["RAY_AUTH_MODE"] = "disabled"

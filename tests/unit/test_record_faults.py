@@ -45,9 +45,9 @@ def test_an_entrypoint_in_the_working_directory_is_found(
     (tmp_path / "my_training.py").write_text("def train(config): ...")
     spec = RunSpec.parse({"entrypoint": "my_training:train", "code": {"working_dir": str(tmp_path)}})
     at_the_door(spec)
-    from trainers.stock import _load_entrypoint
+    from trainers.door import load_entrypoint
 
-    assert callable(_load_entrypoint(spec))
+    assert callable(load_entrypoint(spec))
 
 
 def test_who_keeps_the_old_stdout_may_print_when_the_log_is_closed(tmp_path: Path) -> None:
