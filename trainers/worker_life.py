@@ -1,6 +1,7 @@
 """What one worker of a Task does from birth to end: build everything, become warm, train, say how it
 ended."""
 
+import hashlib
 import os
 import platform
 import sys
@@ -141,10 +142,21 @@ def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]
         "device": device.type,
         "threads": str(threads),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "code": _code_sha256(),
     }
     if device.type == "cuda":
         found |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
     return found
+
+
+def _code_sha256() -> str:
+    """Of Tumbler's own code on this node: two versions in one group would not even understand each other."""
+    digest = hashlib.sha256()
+    ours = Path(__file__).parent.parent
+    for package in ("orchestrator", "trainers"):
+        for path in sorted((ours / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _open_replica_group() -> None:

@@ -21,7 +21,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec(**content: Any) -> RunSpec:
-    return RunSpec.parse({"name": "otter", "entrypoint": "my_training:train", **content})
+    return RunSpec.parse({"name": "otter", "command": "true", **content})
 
 
 def refused(content: RunSpec) -> list[str]:
@@ -134,7 +134,7 @@ class {name}(Task):
 def my_task(folder: Path, module: str) -> dict[str, Any]:
     """A user's own task in a module of its own name, since modules stay imported."""
     (folder / f"{module}.py").write_text(MY_TASK.format(name="Mine"))
-    return {"entrypoint": None, "task": f"{module}:Mine", "code": {"working_dir": str(folder)}}
+    return {"command": None, "task": f"{module}:Mine", "code": {"working_dir": str(folder)}}
 
 
 def test_a_users_own_task_is_imported_from_the_working_directory_and_offered_to_workers(
@@ -163,7 +163,7 @@ def test_a_wrong_config_of_a_users_own_task_is_named_before_anything_starts(own_
 
 def test_a_built_in_task_with_too_little_data_is_refused_with_the_fix(own_folder: Path) -> None:
     (own_folder / "tiny.txt").write_text("hardly a batch " * 10)
-    content = {"entrypoint": None, "task": "language_model", "data": {"source": "tiny.txt"}}
+    content = {"command": None, "task": "language_model", "data": {"source": "tiny.txt"}}
     with pytest.raises(DataError, match="fewer than one global batch of 64") as caught:
         at_the_door(spec(**content))
     assert caught.value.hint == "give it more text, or lower train.global_batch"
@@ -171,7 +171,7 @@ def test_a_built_in_task_with_too_little_data_is_refused_with_the_fix(own_folder
 
 def test_the_data_of_a_built_in_task_is_prepared_in_the_storage(own_folder: Path) -> None:
     (own_folder / "text.txt").write_text("a line of text that is long enough\n" * 2000)
-    content = {"entrypoint": None, "task": "language_model", "data": {"source": "text.txt"}}
+    content = {"command": None, "task": "language_model", "data": {"source": "text.txt"}}
     content |= {"checkpoint": {"storage": "results"}, "model": {"context": 16}, "train": {"global_batch": 8}}
     at_the_door(spec(**content))
     assert [path for path in (own_folder / "results").rglob("*") if path.is_file()]

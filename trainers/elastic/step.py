@@ -76,9 +76,7 @@ class StepRunner:
         assert loss is not None, "the plan gives the first shard of the first batch at least one row"
         taken = sorted(RESERVED_NAMES & set(loss.sums))
         if taken:
-            raise SpecError(
-                [Problem("task", f"its loss sums {taken[0]!r}, a name that metrics have")]
-            )
+            raise SpecError([Problem("task", f"its loss sums {taken[0]!r}, a name that metrics have")])
         self._vector = GradientVector(self.state.model.parameters(), sorted(loss.sums))
         self._gradients = StepGradients(self._vector, self._plan.logical_shards)
         self._vector.bind(self._vector.zeros())
