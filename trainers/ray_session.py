@@ -12,14 +12,15 @@ from orchestrator.domain.errors import ClusterUnavailable, Problem, SpecError
 from orchestrator.domain.spec import RunSpec
 
 _LOOPBACK = "127.0.0.1"
+"""Asked for; Ray 2.60 takes the machine's own address all the same, and listens there without a token."""
 
 
 @contextmanager
 def ray_session(spec: RunSpec, *, num_cpus: int | None = None) -> Iterator[None]:
     """Be connected to Ray: to the one already in use, to RAY_ADDRESS (as in a Ray Job), else to a local one.
 
-    A local one listens on loopback only and ends with the session. `num_cpus` is what it is told to have; the
-    default is what the machine has. Raises ClusterUnavailable, or SpecError where the run can never fit.
+    A local one ends with the session. `num_cpus` is what it is told to have; the default is what the machine
+    has. Raises ClusterUnavailable, or SpecError where the run can never fit.
     """
     if ray.is_initialized():
         check_fits(spec)

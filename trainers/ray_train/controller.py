@@ -27,6 +27,7 @@ from trainers.ray_train.internals import (
     TrainController,
     TrainControllerLoopIterationResult,
     TrainControllerState,
+    TrainingReport,
     TrainRunContext,
 )
 from trainers.ray_train.reports import ReportDesk
@@ -118,12 +119,21 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         assert self._worker_group is not None
         desk = ReportDesk(
             self._recorder,
-            self._checkpoint_manager.register_checkpoint,
+            self._register_checkpoint,
             self._storage_context.storage_filesystem,
         )
         self._worker_group.join_run(self._job, self._recorder, desk, num_workers)
         for wish in self._unheard:
             self._worker_group.tell(wish)
+
+    def _register_checkpoint(self, report: TrainingReport) -> None:
+        """Tell Ray's books of a checkpoint; one written again after a rewind takes its own old place."""
+        books = self._checkpoint_manager
+        for result in list(books._checkpoint_results):
+            if result.checkpoint.path == report.checkpoint.path:
+                books._checkpoint_results.remove(result)
+                books._checkpoint_to_report_index.pop(result.checkpoint, None)
+        books.register_checkpoint(report)
 
     async def _step(self) -> TrainControllerLoopIterationResult:
         if not isinstance(self.get_state(), RunningState):

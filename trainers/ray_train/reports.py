@@ -35,7 +35,6 @@ class ReportDesk:
         self._register = register
         self._filesystem = filesystem
         self._formed = 0
-        self._newest_checkpoint = -1
 
     def take(
         self,
@@ -96,10 +95,10 @@ class ReportDesk:
         )
 
     def _on_checkpoint(self, written: CheckpointWritten) -> None:
-        if self._recorder.state.checkpoint == written.path and written.step == self._newest_checkpoint:
-            return  # the next rank 0 found it committed
-        self._newest_checkpoint = written.step
+        known = self._recorder.state.checkpoint == written.path
         self._recorder.checkpoint(written)
+        if known:
+            return  # another rank 0, or the attempt before, committed it
         self._recorder.event(
             EventKind.CHECKPOINT_COMMITTED,
             f"checkpoint of step {written.step} is committed",

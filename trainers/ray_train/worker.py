@@ -98,7 +98,7 @@ def _link(worker_id: str, mailbox: Mailbox, context: Any) -> WorkerLink:
         mailbox=mailbox,
         report=report,
         on_generation=on_generation,
-        # The address under which Ray itself knows the node: loopback for a local Ray.
+        # The address under which Ray itself knows the node.
         host=next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id),
         pid=os.getpid(),
         node_id=node_id,
