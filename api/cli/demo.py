@@ -80,7 +80,6 @@ def demo_spec(name: str, storage: Path) -> RunSpec:
                 "optimizer": {"name": "adamw", "lr": 3e-3},
                 "schedule": {"name": "cosine", "warmup_steps": 40},
                 "clip_grad_norm": 1.0,
-                "evaluate_rows": 512,
             },
             "checkpoint": {"storage": str(storage.expanduser()), "every": 100},
         }

@@ -145,7 +145,7 @@ class TrainSpec(SpecPart):
     """`bitwise`: the same bits at any number of workers."""
     evaluate_every: Count | None = None
     """Steps between evaluations; None evaluates only at the end."""
-    evaluate_rows: Count = 256
+    evaluate_rows: Count = 512
     """Validation rows that one evaluation looks at."""
 
     def conflicts(self) -> Iterator[Conflict]:
