@@ -28,6 +28,7 @@ from orchestrator.domain.spec_file import load_spec
 from orchestrator.domain.status import EndReason, RunStatus
 from trainers.door import at_the_door
 from trainers.elastic.job import WorkerJob
+from trainers.exit import leave
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

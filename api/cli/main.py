@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -115,5 +116,15 @@ def _version() -> str:
     return f"tumbler {version('tumbler')}"
 
 
+def command() -> NoReturn:
+    """What the shell starts."""
+    code = main()
+    if "torch" in sys.modules:
+        from trainers.exit import leave
+
+        leave(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
