@@ -91,6 +91,50 @@ class CheckpointError(TumblerError):
     """A checkpoint is torn, corrupt or does not fit the model."""
 
 
+class DiskFull(StorageError):
+    """There is no room left; nothing was lost, and it heals when there is."""
+
+
+class WrongStatus(TumblerError):
+    """The run is not in a status in which this can be done."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class Stale(TumblerError):
+    """The run was changed since it was read."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class KeyReused(TumblerError):
+    """An Idempotency-Key came again with another request."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class BadCursor(TumblerError):
+    """A cursor is not from a page of this listing."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class LeaseLost(TumblerError):
+    """Another service acts now; this one must not write."""
+
+
+class ServiceUnreachable(TumblerError):
+    """No service answers at the address."""
+
+    exit_code: ClassVar[int] = 7
+
+
+class NotFinished(TumblerError):
+    """A run was waited for, and time was over first."""
+
+    exit_code: ClassVar[int] = 101
+
+
 class RunFailed(TumblerError):
     """The run ended with status FAILED."""
 

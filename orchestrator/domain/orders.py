@@ -1,0 +1,24 @@
+"""What the service wishes of a living attempt: one small file in its run directory, replaced as a whole.
+
+Orders are a wanted state, not commands: reading them twice, late or after a restart changes nothing, and
+training code needs no address of the service. The controller looks at the file several times a second.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.domain.status import EndReason
+
+
+class Orders(BaseModel):
+    """What orders.json holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attempt: int
+    """Orders for another attempt are not heard."""
+    workers_min: int
+    target: int
+    """How many workers are granted now; at least `workers_min`."""
+    stop: EndReason | None = None
+    """Leave at the next step boundary with a last checkpoint, and end the attempt for this reason."""
+    stop_message: str = ""

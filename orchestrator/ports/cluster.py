@@ -1,0 +1,84 @@
+"""The cluster, as the control loop sees it.
+
+`cluster.ray_jobs.RayCluster` is the real one, `cluster.fake.FakeCluster` a complete one in memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Node:
+    id: str
+    address: str
+    hostname: str
+    alive: bool
+    head: bool
+    resources: Mapping[str, float]
+    """What it has in all, in Ray's words: CPU and GPU in devices, memory in bytes."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    nodes: tuple[Node, ...]
+    autoscaled: bool = False
+    """It may grow: no run is told that it can never fit."""
+
+
+class DriverState(StrEnum):
+    """Ray's own words for the state of a job."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+    @property
+    def over(self) -> bool:
+        return self in (DriverState.STOPPED, DriverState.SUCCEEDED, DriverState.FAILED)
+
+
+@dataclass(frozen=True)
+class DriverStatus:
+    state: DriverState
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class DriverOrder:
+    """One driver to be started."""
+
+    submission_id: str
+    run_folder: Path
+    run_name: str
+    attempt: int
+    driver: int
+    package: Path | None
+    """Zip archive of the user's code; None for none."""
+    env: Mapping[str, str]
+    pip: tuple[str, ...]
+
+
+class Cluster(Protocol):
+    """All methods raise ClusterUnavailable while Ray is away, and block: call them from a thread."""
+
+    def view(self) -> ClusterView: ...
+
+    def launch(self, order: DriverOrder) -> None:
+        """Start a driver; a second time with the same submission_id does nothing."""
+        ...
+
+    def drivers(self) -> Mapping[str, DriverStatus]:
+        """By submission id, all that the cluster still knows of."""
+        ...
+
+    def stop(self, submission_id: str) -> None:
+        """End a driver, by SIGTERM first; one that is over or unknown is left alone."""
+        ...
+
+    def address(self) -> str: ...
