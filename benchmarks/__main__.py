@@ -12,13 +12,14 @@ BENCHMARKS: Final = {
     "recovery": "a worker is killed: time to the next step and to full strength, steps repeated",
     "overhead": "a step of two workers when nothing goes wrong",
     "startup": "from a fresh process to the first step, and from the last step to the end of the process",
+    "control_plane": "the service: submits at a fixed rate beside a long queue, long lists, streams",
 }
 """Name, which is also the module with `run() -> Report`, and what it measures."""
 
 
 def main() -> None:
     """Exits with 0 if the benchmark ran, whatever its bars say, and with 2 on wrong usage."""
-    known = "\n".join(f"  {name:12}{summary}" for name, summary in BENCHMARKS.items())
+    known = "\n".join(f"  {name:15}{summary}" for name, summary in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"benchmarks:\n{known}",

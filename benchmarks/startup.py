@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import startup_served
 from benchmarks.drill import Plan
 from benchmarks.language_model import GLOBAL_BATCH
 from benchmarks.peers.processes import python_module, running
@@ -49,6 +50,7 @@ def run(*, quick: bool = False) -> Report:
         num_pairs, num_runs = (2, 1) if quick else (NUM_PAIRS, NUM_RUNS)
         pairs = [pair(storage, number) for number in range(num_pairs)]
         runs = [live(tumbler_run, storage, f"run-{number}") for number in range(num_runs)]
+        served = startup_served.pairs(storage, num_pairs)
     helps = [time_to_help() for _ in range(NUM_HELPS)]
     tumbler = [ours.to_first_step_s for ours, _ in pairs]
     stock = [theirs.to_first_step_s for _, theirs in pairs]
@@ -56,6 +58,7 @@ def run(*, quick: bool = False) -> Report:
     ends = [ours.after_last_step_s for ours in runs if ours.after_last_step_s is not None]
     of_medians = statistics.median(tumbler) / statistics.median(stock)
     results = {
+        **startup_served.results_of(served),
         "to_first_step_p50_s": statistics.median(tumbler),
         "to_first_step_s": tumbler,
         "to_first_step_ratio": of_medians,
@@ -67,7 +70,8 @@ def run(*, quick: bool = False) -> Report:
         "load_before": load,
     }
     peers = {"stock_ray": {"to_first_step_p50_s": statistics.median(stock), "to_first_step_s": stock}}
-    return Report("startup", results, peers, bars_of(of_medians, ratios, ends, helps))
+    bars = [*bars_of(of_medians, ratios, ends, helps), *startup_served.bars_of(served, START_RATIO)]
+    return Report("startup", results, peers, bars)
 
 
 def bars_of(

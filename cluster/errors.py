@@ -9,3 +9,13 @@ class WorkerNotFound(TumblerError):
     """No such worker of a run can be reached from here."""
 
     exit_code: ClassVar[int] = 4
+
+
+class HeadFailed(TumblerError):
+    """A Ray head could not be started."""
+
+
+class PackageRefused(TumblerError):
+    """A folder of code that cannot be shipped."""
+
+    exit_code: ClassVar[int] = 3

@@ -16,13 +16,14 @@ from trainers.task_registry import check_model_config, load_task
 OUR_PACKAGES = ("api", "cluster", "orchestrator", "trainers")
 
 
-def at_the_door(spec: RunSpec) -> RunSpec:
+def at_the_door(spec: RunSpec, *, served: bool = False) -> RunSpec:
     """The spec with its paths made absolute, after everything that can be refused here has been.
 
+    `served` says that a service has set up the environment: what the spec wants of it is there.
     Raises SpecError with all problems of the spec, DataError where its data cannot be used, StorageError
     where the prepared data cannot be written.
     """
-    problems = problems_at_the_door(spec)
+    problems = problems_at_the_door(spec, served=served)
     if problems:
         raise SpecError(problems)
     spec = with_absolute_paths(spec)
@@ -38,9 +39,9 @@ def at_the_door(spec: RunSpec) -> RunSpec:
     return spec
 
 
-def problems_at_the_door(spec: RunSpec) -> list[Problem]:
+def problems_at_the_door(spec: RunSpec, *, served: bool = False) -> list[Problem]:
     """What is refused whatever kind of run it is; imports nothing and writes nothing."""
-    return [*_not_in_this_version(spec), *_working_directory(spec)]
+    return [*_not_in_this_version(spec, served), *_working_directory(spec)]
 
 
 def with_absolute_paths(spec: RunSpec) -> RunSpec:
@@ -68,7 +69,7 @@ def load_entrypoint(spec: RunSpec) -> Callable[..., Any]:
     return function
 
 
-def _not_in_this_version(spec: RunSpec) -> Iterator[Problem]:
+def _not_in_this_version(spec: RunSpec, served: bool) -> Iterator[Problem]:
     if spec.secrets:
         yield Problem(
             "secrets", "a run without a service has no store of secrets; set them in the environment"
@@ -77,7 +78,7 @@ def _not_in_this_version(spec: RunSpec) -> Iterator[Problem]:
         yield Problem("checkpoint.keep_best", "only keep_last is available in this version")
     if spec.log.tensorboard:
         yield Problem("log.tensorboard", "only false is available in this version")
-    if spec.code.pip or spec.code.env or spec.code.exclude:
+    if not served and (spec.code.pip or spec.code.env or spec.code.exclude):
         yield Problem(
             "code",
             "a run without a service uses the environment it is started in; leave out pip, env, exclude",

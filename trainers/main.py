@@ -15,10 +15,8 @@ from pathlib import Path
 
 from orchestrator.domain.errors import (
     ClusterUnavailable,
-    DataError,
     RunCancelled,
     RunFailed,
-    SpecError,
     StorageError,
     TumblerError,
 )
@@ -26,6 +24,7 @@ from orchestrator.domain.run_directory import RunDirectory, RunState, storage_pa
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import load_spec
 from orchestrator.domain.status import EndReason, RunStatus
+from trainers.closing import close_record, reason_for, sentence_for
 from trainers.door import at_the_door
 from trainers.elastic.job import WorkerJob
 from trainers.exit import leave
@@ -76,14 +75,15 @@ def train(
         on_start(run)
         job = WorkerJob(spec=spec, run_folder=run.path, data_folder=storage, attempt=run.record().attempt)
         try:
-            _run_attempt(job)
+            run_attempt(job)
         except BaseException as error:
-            _close_record(run, error)
+            _close_record(run, job.attempt, error)
             raise
     return _result(run)
 
 
-def _run_attempt(job: WorkerJob) -> None:
+def run_attempt(job: WorkerJob) -> None:
+    """Train until the attempt is over, in the Ray that this process is connected to."""
     if job.spec.task is None:
         from trainers.stock import run_stock
 
@@ -103,31 +103,13 @@ def _result(run: RunDirectory) -> RunResult:
     return RunResult(run, state)
 
 
-def _close_record(run: RunDirectory, error: BaseException) -> None:
-    """A run whose driver fails must not look alive; a status that is terminal already says more."""
+def _close_record(run: RunDirectory, attempt: int, error: BaseException) -> None:
+    """A run whose driver fails must not look alive; without a service nobody starts it again."""
+    reason = reason_for(error)
+    cancelled = reason is EndReason.USER_CANCELLED
+    status = RunStatus.CANCELLED if cancelled else RunStatus.FAILED
     with suppress(StorageError):  # the error itself says more
-        state = run.read_status()
-        if not state.status.terminal:
-            reason = _end_reason(error)
-            ended = {
-                "status": RunStatus.CANCELLED if reason is EndReason.USER_CANCELLED else RunStatus.FAILED,
-                "reason": reason,
-                "message": str(error) or type(error).__name__,
-                "workers": 0,
-            }
-            run.write_status(state.model_copy(update=ended))
-
-
-def _end_reason(error: BaseException) -> EndReason:
-    match error:
-        case KeyboardInterrupt():
-            return EndReason.USER_CANCELLED
-        case SpecError() | DataError():
-            return EndReason.SPEC_REFUSED
-        case StorageError():
-            return EndReason.STORAGE_FAILED
-        case _:
-            return EndReason.CONTROLLER_LOST
+        close_record(run, attempt, reason, sentence_for(error), status=status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,8 +22,15 @@ def ray_session(spec: RunSpec, *, num_cpus: int | None = None) -> Iterator[None]
     A local one ends with the session. `num_cpus` is what it is told to have; the default is what the machine
     has. Raises ClusterUnavailable, or SpecError where the run can never fit.
     """
-    if ray.is_initialized():
+    with ray_connection(num_cpus=num_cpus):
         check_fits(spec)
+        yield
+
+
+@contextmanager
+def ray_connection(*, num_cpus: int | None = None) -> Iterator[None]:
+    """Be connected to Ray, as in `ray_session`, whatever it has room for. Raises ClusterUnavailable."""
+    if ray.is_initialized():
         yield
         return
     try:
@@ -31,7 +38,6 @@ def ray_session(spec: RunSpec, *, num_cpus: int | None = None) -> Iterator[None]
     except Exception as error:
         raise _unavailable(error) from error
     try:
-        check_fits(spec)
         yield
     finally:
         ray.shutdown()

@@ -14,10 +14,11 @@ from orchestrator.domain.errors import StorageError
 from orchestrator.domain.events import EventKind, event, timestamp
 from orchestrator.domain.journal import JournalWriter, read_journal
 from orchestrator.domain.run_directory import RunDirectory, RunState
-from orchestrator.domain.status import EndReason, RunStatus, check_move
+from orchestrator.domain.status import ENDINGS, EndReason, RunStatus, check_move
 from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
 
 _STATUS_EVERY_S = 0.5
+_ON_THE_WAY_TO = {RunStatus.PAUSED: RunStatus.PAUSING, RunStatus.CANCELLED: RunStatus.CANCELLING}
 
 
 class Recorder:
@@ -36,9 +37,10 @@ class Recorder:
         self._links = [(r["step"], r["chain"]) for r in read_journal(run.outbox, "chain")]
         self._planned = self._ledger.last_seq > 0
         # The status is written now and then only: what an attempt that was killed did is in the ledger.
-        self.state = self.state.model_copy(update={"step": _newest_step(run)})
+        self.state = self.state.model_copy(update={"step": newest_step(run)})
         self._status_at = 0.0
         self._trouble: str | None = None
+        self._closed = False
 
     @property
     def step(self) -> int:
@@ -56,6 +58,28 @@ class Recorder:
         if status is not self.state.status:
             check_move(self.state.status, status)
         self._update(force=True, status=status, reason=reason, message=message, **facts)
+
+    def end(self, reason: EndReason, message: str = "", **facts: Any) -> RunStatus:
+        """The attempt is over: an event says so, then the status; returns that. Nothing is recorded after.
+
+        Raises StorageError where not everything could be put on the disk.
+        """
+        status = ENDINGS[reason].status
+        # The event first: who finds in the status that it is over must find all that happened.
+        self.event(
+            EventKind.RUN_ENDED,
+            f"the run ended: {reason}" + (f", {message}" if message else ""),
+            status=str(status),
+            reason=str(reason),
+            step=self.step,
+            **facts,
+        )
+        before = _ON_THE_WAY_TO.get(status)
+        if before is not None:
+            self.move(before)
+        self.move(status, reason=reason, message=message, phase="", workers=0, **facts)
+        self.close()
+        return status
 
     def plan(self, rows: int, num_steps: int) -> None:
         """The first thing in a ledger: what an epoch holds."""
@@ -130,11 +154,15 @@ class Recorder:
         self._update(force=True, phase=phase, workers=workers)
 
     def close(self) -> None:
-        """Put everything on the disk. Raises StorageError where that cannot be done."""
+        """Put everything on the disk; the second time it does nothing. Raises StorageError where that cannot be
+        done."""
+        if self._closed:
+            return
         for journal in (self._events, self._metrics, self._ledger, self._chain):
             journal.sync()
             journal.close()
         self._run.write_status(self.state)
+        self._closed = True
 
     def _update(self, *, force: bool = False, **changes: Any) -> None:
         now = timestamp()
@@ -173,7 +201,8 @@ class Recorder:
                 self.event(EventKind.STORAGE_HEALED, f"records were held back for a while: {trouble}")
 
 
-def _newest_step(run: RunDirectory) -> int:
+def newest_step(run: RunDirectory) -> int:
+    """The newest step on record, by the ledger. Raises StorageError where that is broken."""
     step = 0
     for record in read_journal(run.outbox, "ledger"):
         step = record.get("step", step)

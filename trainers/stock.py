@@ -3,12 +3,15 @@ elasticity."""
 
 import inspect
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 import ray.train
@@ -21,9 +24,12 @@ from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.status import EndReason, RunStatus
 from trainers.door import load_entrypoint
 from trainers.elastic.job import WorkerJob, run_environment
+from trainers.ray_train.lookout import Lookout
 from trainers.ray_train.trainer import worker_bundle
 from trainers.recorder import Recorder
 from trainers.worker_log import logging_to
+
+_LOOK_EVERY_S: Final = 0.2
 
 
 def run_stock(job: WorkerJob) -> None:
@@ -53,21 +59,56 @@ def run_stock(job: WorkerJob) -> None:
     record.move(RunStatus.STARTING)
     record.event(EventKind.RUN_STARTED, f"attempt {job.attempt} of {spec.name} starts with stock Ray Train")
     record.move(RunStatus.RUNNING, workers=spec.workers.max)
+    ordered = _OrderedStop()
     try:
-        result = trainer.fit()
-    except SystemExit:  # how Ray Train ends a run at Ctrl-C
-        record.move(RunStatus.CANCELLING)
-        _end(record, RunStatus.CANCELLED, EndReason.USER_CANCELLED, "stopped by SIGINT")
+        with ordered.heard(job):
+            result = trainer.fit()
+    except (SystemExit, KeyboardInterrupt):  # how Ray Train ends a run at Ctrl-C
+        record.end(ordered.reason, ordered.message)
     except TrainingFailedError as error:
-        _end(record, RunStatus.FAILED, EndReason.MAX_FAILURES_EXCEEDED, str(error).strip().splitlines()[-1])
+        record.end(EndReason.MAX_FAILURES_EXCEEDED, str(error).strip().splitlines()[-1])
     else:
         numbers = {k: float(v) for k, v in (result.metrics or {}).items() if isinstance(v, int | float)}
         if result.checkpoint is not None:
             record.move(RunStatus.RUNNING, checkpoint=result.checkpoint.path)
         record.move(RunStatus.RUNNING, metrics=numbers)
-        _end(record, RunStatus.SUCCEEDED, EndReason.FINISHED, "")
+        record.end(EndReason.FINISHED)
     finally:
         record.close()
+
+
+class _OrderedStop:
+    """A stop that the service orders is Ctrl-C to Ray Train: it ends the workers and saves nothing itself.
+
+    There is no controller to adopt: with the driver the attempt is lost. A new target is not heard either.
+    """
+
+    reason = EndReason.USER_CANCELLED
+    message = "stopped by a signal"
+
+    @contextmanager
+    def heard(self, job: WorkerJob) -> Iterator[None]:
+        if not job.detached:
+            yield
+            return
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(job, over), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
+
+    def _watch(self, job: WorkerJob, over: threading.Event) -> None:
+        lookout = Lookout(RunDirectory(job.run_folder), job.attempt)
+        while not over.wait(_LOOK_EVERY_S):
+            orders = lookout.look().orders
+            if orders is not None and orders.stop is not None:
+                self.reason = orders.stop
+                self.message = orders.stop_message or "the service asked it to stop"
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
 
 def run_command(config: dict[str, Any]) -> None:
@@ -128,8 +169,3 @@ def _free_address() -> tuple[str, int]:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return ray.util.get_node_ip_address(), probe.getsockname()[1]
-
-
-def _end(record: Recorder, status: RunStatus, reason: EndReason, message: str) -> None:
-    record.move(status, reason=reason, message=message, workers=0)
-    record.event(EventKind.RUN_ENDED, f"the run ended: {reason}", status=str(status), reason=str(reason))

@@ -6,18 +6,25 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from api.cli.output import Format
-from orchestrator.domain.run_directory import RunDirectory
 
 Reference = Annotated[
     str,
     Parameter(
         name="RUN",
-        help="Path of a run directory, or a name in the storage folder, or a unique prefix of one.",
+        help="Name or id of a run, or a unique prefix of one, or the path of a run directory.",
     ),
 ]
 Storage = Annotated[
     Path,
     Parameter(name=["--storage"], env_var="TUMBLER_STORAGE", help="Folder in which runs lie."),
+]
+Folder = Annotated[
+    Path | None,
+    Parameter(
+        name=["--storage"],
+        help="Read the run directories in this folder, without a service. "
+        "Where no service runs: TUMBLER_STORAGE, or ./runs.",
+    ),
 ]
 Output = Annotated[Format, Parameter(name=["--output", "-o"], help="How to print the result.")]
 SpecFile = Annotated[Path, Parameter(name=["--file", "-f"], help="The run spec, YAML or JSON.")]
@@ -29,9 +36,6 @@ Follow = Annotated[
     bool, Parameter(name=["--follow"], alias="-f", negative="", help="Go on until the run ends.")
 ]
 
+Force = Annotated[bool, Parameter(name=["--force"], negative="", help="Do not ask.")]
+
 DEFAULT_STORAGE = Path("runs")
-
-
-def open_run(reference: str, storage: Path) -> RunDirectory:
-    """Raises RunNotFound; StorageError where a later version wrote it."""
-    return RunDirectory.open(reference, storage.expanduser())

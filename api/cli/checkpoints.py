@@ -6,17 +6,32 @@ from typing import Any
 
 from cyclopts import App
 
-from api.cli.arguments import DEFAULT_STORAGE, Output, Reference, Storage, open_run
+from api.cli.arguments import Folder, Output, Reference
 from api.cli.output import Columns, Format, number, put, size
+from api.cli.places import seen_directory, service_for, storage_or_default
 from orchestrator.domain.checkpoints import MANIFEST, find_checkpoints
+from orchestrator.domain.run_directory import RunDirectory
 
 checkpoint = App(name="checkpoint", help="The checkpoints of a run.")
 
+_NONE_YET = "the run has no checkpoint yet"
+
 
 @checkpoint.command
-def ls(run: Reference, /, *, storage: Storage = DEFAULT_STORAGE, output: Output = Format.TABLE) -> None:
+def ls(run: Reference, /, *, storage: Folder = None, output: Output = Format.TABLE) -> None:
     """List the committed checkpoints of a run, the newest first."""
-    found = [_read(path) for path in find_checkpoints(open_run(run, storage).checkpoints)]
+    service = service_for(run, storage)
+    if service is None:
+        directory = RunDirectory.open(run, storage_or_default(storage))
+    else:
+        with service:
+            served = service.run(run)
+            seen = seen_directory(served)
+            if seen is None:
+                _list_served(service.checkpoints(served.id), output)
+                return
+        directory = seen
+    found = [_read(path) for path in find_checkpoints(directory.checkpoints)]
     rows = [
         (
             one["name"],
@@ -31,7 +46,14 @@ def ls(run: Reference, /, *, storage: Storage = DEFAULT_STORAGE, output: Output 
     names = ("name", "size", "attempt", "metrics", "parameters sha256", "problem")
     if not any(one["problem"] for one in found):
         names, rows = names[:-1], [row[:-1] for row in rows]  # type: ignore[assignment, misc]
-    put(found, Columns(names, rows, empty="the run has no checkpoint yet"), output)
+    put(found, Columns(names, rows, empty=_NONE_YET), output)
+
+
+def _list_served(found: list[dict[str, Any]], output: Format) -> None:
+    """Those of a run whose directory only the service sees."""
+    names = ("name", "step", "committed", "path")
+    rows = [[one.get(name) for name in names] for one in found]
+    put(found, Columns(names, rows, empty=_NONE_YET), output)
 
 
 def _read(path: Path) -> dict[str, Any]:

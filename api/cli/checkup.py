@@ -1,6 +1,7 @@
 """What `tumbler doctor` looks at, each as a finding."""
 
 import importlib
+import re
 import importlib.util
 import os
 import platform
@@ -12,7 +13,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from api.cli.doctor import Finding, Verdict
+from api.cli.machine import Machine, ThisMachine
 from api.cli.output import size
+from api.settings import Settings
 from cluster.leftovers import find_leftovers
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory
@@ -38,6 +41,7 @@ def examine_machine(storage: Path) -> Iterator[Finding]:
     yield scratch(Path(tempfile.gettempdir()))
     yield free_disk(storage)
     yield leftovers(storage)
+    yield from service_and_head()
 
 
 def python_version(found: tuple[str, ...]) -> Finding:
@@ -183,13 +187,46 @@ def leftovers(storage: Path) -> Finding:
     )
 
 
+def service_and_head() -> Iterator[Finding]:
+    """What `tumbler up` started, and the service that commands talk to."""
+    settings = Settings.load()
+    machine = ThisMachine(settings)
+    yield service(machine, settings.url)
+    yield head(machine)
+
+
+def service(machine: Machine, url: str | None) -> Finding:
+    """Whether the service that was named, or that of the home, answers."""
+    record = machine.service()
+    if url is not None:
+        if machine.answers(url):
+            return Finding("service", Verdict.OK, f"{url} answers")
+        return Finding("service", Verdict.PROBLEM, f"{url} does not answer", "start it, or unset TUMBLER_URL")
+    if record is None:
+        return Finding("service", Verdict.OK, "none runs here; `tumbler up` starts one")
+    if machine.answers(record.url):
+        return Finding("service", Verdict.OK, f"{record.url} answers (process {record.pid})")
+    found = f"process {record.pid} lives and {record.url} does not answer"
+    return Finding("service", Verdict.PROBLEM, found, "see its log in the home; `tumbler down` stops it")
+
+
+def head(machine: Machine) -> Finding:
+    """Whether the Ray head of the home lives."""
+    found = machine.head()
+    if found is not None:
+        return Finding("head", Verdict.OK, f"Ray's dashboard is {found.dashboard_url}")
+    if machine.head_is_gone():
+        return Finding("head", Verdict.PROBLEM, "it died", "`tumbler up` starts another")
+    return Finding("head", Verdict.OK, "none runs here; `tumbler up` starts one")
+
+
 def _requirement(name: str) -> str:
     """What our own package asks for, such as `ray[data,default,train]==2.60.*`."""
     try:
         wanted = [line for line in requires("tumbler") or () if "extra ==" not in line]
     except PackageNotFoundError:
         return name
-    return next((line for line in wanted if line.startswith(name)), name)
+    return next((line for line in wanted if re.fullmatch(rf"{re.escape(name)}(?![\w-]).*", line)), name)
 
 
 def _matches(wanted: str, found: str) -> bool:

@@ -4,27 +4,32 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from api.cli.arguments import DEFAULT_STORAGE, Storage
 from api.cli.demo_drill import Drill, Recovery, measure_recovery
 from api.cli.errors import DemoFailed
 from api.cli.generation import load_trained
+from api.cli.lifting import bring_up, take_down
+from api.cli.machine import ThisMachine
 from api.cli.main import EXIT_INTERRUPTED
 from api.cli.output import printable, put_table, tell
 from api.cli.progress import Progress
-from api.cli.training import noticing_ctrl_c
+from api.client import Client
 from api.history import Point, read_points
+from api.settings import Settings
 from cluster.faults import Killed
 from orchestrator.domain.audit import AuditReport, audit
-from orchestrator.domain.errors import RunCancelled
+from orchestrator.domain.errors import RunFailed
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.names import generate_name
 from orchestrator.domain.run_directory import RunDirectory, RunState
 from orchestrator.domain.spec import RunSpec
-from trainers.main import train
+from orchestrator.domain.status import RunStatus
 
 WORKERS = 2
 STEPS = 400
@@ -34,22 +39,21 @@ _PROMPT = "def "
 def demo(*, storage: Storage = DEFAULT_STORAGE) -> int:
     """Train a small language model for about a minute, kill one of its two workers on the way, and sum up.
 
-    Everything is real: the processes, the SIGKILL, the recovery, and the audit of the run directory
-    afterwards. The parameters end with the same SHA-256 each time on one machine, whoever is killed and when.
+    Everything is real and goes the way of a user: a Ray head and the service are started in a home of their
+    own, the run is submitted and watched, one worker is killed (SIGKILL), the run directory is audited, and
+    all is taken down again. The parameters end with the same SHA-256 each time on one machine, whoever is
+    killed and when.
     """
-    if os.environ.pop("RAY_ADDRESS", None):
-        tell("RAY_ADDRESS is set; the demo starts a local Ray of its own all the same")
+    if os.environ.get("RAY_ADDRESS"):
+        tell("RAY_ADDRESS is set; the demo starts a Ray of its own all the same")
     began_s = time.monotonic()
     drill = Drill(at_step=STEPS // 3, full=WORKERS)
-    with noticing_ctrl_c() as pressed:
-        try:
-            run = _train(demo_spec(f"demo-{generate_name()}", storage), drill)
-        except RunCancelled:
-            if pressed():
-                return EXIT_INTERRUPTED
-            raise
-        finally:
-            drill.end()
+    try:
+        run = _train(demo_spec(f"demo-{generate_name()}", storage.absolute()), drill)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        drill.end()
     killed, report = drill.killed(), audit(run)
     points, state = read_points(run), run.read_status()
     recovery = measure_recovery(points, read_journal(run.outbox, "events"), killed, WORKERS)
@@ -110,19 +114,39 @@ def demo_facts(
 
 
 def _train(spec: RunSpec, drill: Drill) -> RunDirectory:
-    with Progress() as progress:
+    """Through the service, as a user does; nothing but the run directory is left of it."""
+    with Progress() as progress, demo_service(progress.note) as service:
         progress.note(
             f"training a small language model on Python's own library with {WORKERS} workers;\n"
             f"after about a third of its {STEPS} steps one of them, chosen at random, is killed (SIGKILL)"
         )
-        progress.update("preparing data, starting Ray")
+        submitted = service.submit(spec.model_dump(mode="json", exclude_unset=True))
+        run = RunDirectory(Path(str(submitted.path)))
+        progress.update("preparing data")
+        for seen in service.stream(submitted.name):
+            if seen.kind == "status" and run.status_path.exists() and not drill.began:
+                progress.follow(run)
+                drill.begin(run)
+        ended = service.run(submitted.name)
+        if ended.status != RunStatus.SUCCEEDED:
+            raise RunFailed(f"run {ended.name} failed: {ended.reason}, {ended.message}")
+    return run
 
-        def on_start(run: RunDirectory) -> None:
-            progress.follow(run)
-            drill.begin(run)
 
+@contextmanager
+def demo_service(say: Callable[[str], None]) -> Iterator[Client]:
+    """A head and a service on a free port, in a home that is removed at the end."""
+    home = Path(tempfile.mkdtemp(prefix="tumbler-demo-"))
+    settings = Settings.load(home=home, port=0, ray_address="local")
+    machine = ThisMachine(settings)
+    try:
         # Logical CPUs: on one core the two workers share it.
-        return train(spec, num_cpus=max(WORKERS, os.cpu_count() or 1), on_start=on_start).run
+        standing = bring_up(machine, settings, num_cpus=max(WORKERS, os.cpu_count() or 1), say=say)
+        say(f"the service is up at {standing.url} (as `tumbler up` starts it)")
+        with Client(standing.url) as service:
+            yield service
+    finally:
+        take_down(machine, settings, purge=True, agree=lambda question: True)
 
 
 def _show(

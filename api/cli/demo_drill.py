@@ -60,6 +60,10 @@ class Drill:
         self._killed: Killed | None = None
         self._failure: TumblerError | None = None
 
+    @property
+    def began(self) -> bool:
+        return self._thread is not None
+
     def begin(self, run: RunDirectory) -> None:
         self._thread = threading.Thread(target=self.strike, args=(run,), name="drill", daemon=True)
         self._thread.start()

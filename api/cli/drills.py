@@ -6,8 +6,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
-from api.cli.arguments import DEFAULT_STORAGE, Output, Reference, Storage, open_run
+from api.cli.arguments import Folder, Output, Reference
 from api.cli.output import Format, put, tell
+from api.cli.places import open_run
 from cluster.faults import kill_worker as kill
 
 chaos = App(name="chaos", help="Break something on purpose.")
@@ -20,7 +21,7 @@ def kill_worker(
     *,
     worker: Annotated[str | None, Parameter(help="Id of the worker, such as w2.")] = None,
     rank: Annotated[NonNegativeInt | None, Parameter(help="Rank in the newest generation.")] = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Folder = None,
     output: Output = Format.TABLE,
 ) -> None:
     """SIGKILL one worker of a living run; any of them unless one is named."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts.types import NonNegativeInt, PositiveInt
 
-from api.cli.arguments import DEFAULT_STORAGE, Output, Reference, Storage, open_run
+from api.cli.arguments import Folder, Output, Reference
 from api.cli.errors import NothingToSay
 from api.cli.output import Format, printable, put, tell
+from api.cli.places import open_run
 from orchestrator.domain.checkpoints import find_checkpoints
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.run_directory import RunDirectory
@@ -45,7 +46,7 @@ def generate(
     prompt: str,
     max_tokens: PositiveInt = 200,
     seed: NonNegativeInt = 1,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Folder = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Let the trained model of a run go on from a prompt; the same seed says the same.

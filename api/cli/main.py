@@ -16,27 +16,43 @@ from orchestrator.domain.errors import TumblerError
 EXIT_UNEXPECTED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _DEBUG = "--debug"
 
-_TRAIN, _LOOK, _MACHINE = "Training", "Runs", "This machine"
+_TRAIN, _LOOK, _STEER, _MACHINE = "Training", "Runs", "Steering a run of the service", "This machine"
 _EPILOGUE = (
     "Results go to stdout, all else to stderr. --debug shows the traceback of an unexpected error.\n\n"
-    "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 spec invalid, 4 not found, 6 conflict, "
-    "100 run failed, 103 run cancelled, 130 Ctrl-C."
+    "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 spec invalid, 4 not found, 5 not allowed, 6 conflict, "
+    "7 service unreachable, 100 run failed, 101 not finished, 103 run cancelled, 130 Ctrl-C."
 )
 COMMANDS = (
     (_TRAIN, "demo", "demo:demo", "A real run with a kill in the middle: about a minute, and its summary."),
     (_TRAIN, "init", "specs:init", "Write a commented run spec to start from."),
     (_TRAIN, "validate", "specs:validate", "Check a run spec without starting anything."),
-    (_TRAIN, "run", "training:run", "Train here until the run has ended."),
-    (_LOOK, "ls", "runs:ls", "List the runs of a storage folder."),
+    (_TRAIN, "run", "training:run", "Train here until the run has ended, without a service."),
+    (_TRAIN, "submit", "submitting:submit", "Give a run to the service and follow it."),
+    (_LOOK, "ls", "runs:ls", "List runs, the newest first."),
     (_LOOK, "get", "runs:get", "Show where one run stands."),
+    (_LOOK, "describe", "describing:describe", "Show everything about one run, and why it waits."),
+    (_LOOK, "watch", "watching:watch", "Show a run live until it has ended."),
+    (_LOOK, "wait", "watching:wait", "Wait until a run has ended, and exit as it did."),
     (_LOOK, "events", "records:events", "Show what happened to a run."),
     (_LOOK, "metrics", "records:metrics", "Show the metrics of a run by step."),
     (_LOOK, "logs", "records:logs", "Show what the workers of a run printed."),
+    (_LOOK, "workers", "describing:workers", "List the workers of a run."),
+    (_LOOK, "checkpoint", "checkpoints:checkpoint", "The checkpoints of a run."),
     (_LOOK, "audit", "runs:audit", "Prove that every row was used once, and show the hash chain."),
     (_LOOK, "generate", "generation:generate", "Let the trained model of a run say something."),
+    (_STEER, "scale", "verbs:scale", "Give a run another number of workers, while it trains."),
+    (_STEER, "pause", "verbs:pause", "Stop a run with a last checkpoint, and keep it."),
+    (_STEER, "resume", "verbs:resume", "Go on with a paused run."),
+    (_STEER, "cancel", "verbs:cancel", "End a run for good, with a last checkpoint."),
+    (_STEER, "retry", "verbs:retry", "Do again what a failed or cancelled run did."),
+    (_STEER, "clone", "verbs:clone", "Start a new run from the spec of another."),
+    (_STEER, "patch", "verbs:patch", "Change labels, priority or workers."),
+    (_STEER, "rm", "verbs:rm", "Forget ended runs and remove their files."),
+    (_MACHINE, "up", "lifting:up", "Start a Ray head and the service on this machine."),
+    (_MACHINE, "down", "lifting:down", "Stop what `up` started."),
+    (_MACHINE, "nodes", "nodes:nodes", "The nodes of the cluster."),
     (_MACHINE, "datasets", "datasets:datasets", "The data sets that a spec can name."),
-    (_LOOK, "checkpoint", "checkpoints:checkpoint", "The checkpoints of a run."),
-    (_TRAIN, "chaos", "drills:chaos", "Break something on purpose."),
+    (_MACHINE, "chaos", "drills:chaos", "Break something on purpose."),
     (_MACHINE, "doctor", "doctor:doctor", "Check this machine, and say what to fix."),
     (_MACHINE, "completion", "completion:completion", "Print the completion script for a shell."),
     (_MACHINE, "version", "versions:version", "Show the versions that matter."),

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, redirect_stdout, suppress
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,11 +18,11 @@ from api.cli.ray_chatter import Aside
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.journal import read_journal
-from orchestrator.domain.run_directory import RunDirectory, RunState
+from orchestrator.domain.run_directory import RunDirectory
 
 _LOOK_EVERY_S = 0.25
 _SAY_EVERY_S = 5.0
-_WORTH_A_LINE = frozenset(
+WORTH_A_LINE = frozenset(
     {
         EventKind.GENERATION_STARTED,
         EventKind.WORKER_LOST,
@@ -66,7 +67,26 @@ class Pace:
         return (last - first) / (last_s - first_s) if last_s > first_s else None
 
 
-def progress_line(state: RunState, steps_per_s: float | None) -> str:
+class Standing(Protocol):
+    """How far a run came."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def total_steps(self) -> int | None: ...
+
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def phase(self) -> str: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+def progress_line(state: Standing, steps_per_s: float | None) -> str:
     """Such as `step 120/400 | loss 2.31 | 27,300 tokens/s | 2 workers | ETA 21 s`."""
     if state.step == 0:
         return state.phase or "starting"
@@ -164,7 +184,7 @@ class Progress(AbstractContextManager["Progress"]):
         """Show what is new."""
         for event in read_journal(run.outbox, "events", after_seq=self._seq):
             self._seq = event["seq"]
-            if event["kind"] in _WORTH_A_LINE:
+            if event["kind"] in WORTH_A_LINE:
                 self.note(f"{event['time'][11:19]}  {event['message']}")
         state = run.read_status()
         if state.status.terminal:

@@ -1,6 +1,7 @@
 """`tumbler events`, `metrics` and `logs`: what a run wrote down, while it lives and after."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,9 +9,11 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from api.cli.arguments import DEFAULT_STORAGE, Follow, Output, Reference, Storage, open_run
+from api.cli.arguments import Folder, Follow, Output, Reference
 from api.cli.output import Columns, Format, number, put, put_line, tell
-from api.history import metrics_of, read_points, thin_out
+from api.cli.places import service_for, storage_or_default
+from api.cli.served_records import events_of, points, put_logs
+from api.history import Point, metrics_of, read_points, thin_out
 from orchestrator.domain.errors import RunNotFound
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory
@@ -25,7 +28,7 @@ def events(
     *,
     follow: Follow = False,
     kind: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Folder = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Show what happened to a run, oldest first.
@@ -35,17 +38,15 @@ def events(
     kind
         Only events of this kind, such as worker-lost; may be repeated.
     """
-    found = open_run(run, storage)
-    if not follow:
-        wanted = [
-            event for event in read_journal(found.outbox, "events") if not kind or event["kind"] in kind
-        ]
-        rows = [(event["time"], event["kind"], event["message"]) for event in wanted]
-        put(wanted, Columns(("time", "kind", "message"), rows, empty="nothing happened yet"), output)
-        return
-    for event in _as_they_come(found):
-        if not kind or event["kind"] in kind:
+    happened = _events(run, storage, follow)
+    wanted = (event for event in happened if not kind or event["kind"] in kind)
+    if follow:
+        for event in wanted:
             _put_event(event, output)
+        return
+    found = list(wanted)
+    rows = [(event["time"], event["kind"], event["message"]) for event in found]
+    put(found, Columns(("time", "kind", "message"), rows, empty="nothing happened yet"), output)
 
 
 def metrics(
@@ -54,7 +55,7 @@ def metrics(
     *,
     keys: str | None = None,
     max_points: PositiveInt | None = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Folder = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Show the metrics of a run by step.
@@ -66,19 +67,14 @@ def metrics(
     max_points
         At most so many steps, evenly spread; a table shows 20 unless told otherwise, JSON all.
     """
-    points = read_points(open_run(run, storage))
-    known = list(dict.fromkeys(name for point in points for name in point if name != "step"))
-    wanted = [key.strip() for key in keys.split(",") if key.strip()] if keys else None
-    for missing in sorted(set(wanted or ()) - set(known)) if points else ():
-        tell(f"no step has '{missing}'; there are {', '.join(known)}")
-    if wanted is not None:
-        points = [point for point in points if any(key in point for key in wanted)]
-    limit = max_points or (_ROWS_ON_A_SCREEN if output is Format.TABLE else len(points))
-    points = thin_out(points, max(1, limit))
-    shown = wanted or [name for name in known if any(name in metrics_of(point) for point in points)]
-    rows = [(point["step"], *(number(point.get(name)) for name in shown)) for point in points]
+    wanted = [key.strip() for key in keys.split(",") if key.strip()] if keys else []
+    limit = max_points or (_ROWS_ON_A_SCREEN if output is Format.TABLE else None)
+    found = _points(run, storage, wanted, limit)
+    known = list(dict.fromkeys(name for point in found for name in point if name != "step"))
+    shown = wanted or [name for name in known if any(name in metrics_of(point) for point in found)]
+    rows = [(point["step"], *(number(point.get(name)) for name in shown)) for point in found]
     content = [
-        {name: point[name] for name in ("step", *(wanted or known)) if name in point} for point in points
+        {name: point[name] for name in ("step", *(wanted or known)) if name in point} for point in found
     ]
     put(content, Columns(("step", *shown), rows, empty="no step was done yet"), output)
 
@@ -90,7 +86,8 @@ def logs(
     follow: Follow = False,
     worker: str | None = None,
     attempt: PositiveInt | None = None,
-    storage: Storage = DEFAULT_STORAGE,
+    tail: PositiveInt | None = None,
+    storage: Folder = None,
 ) -> None:
     """Show what the workers of a run printed; with several of them each line says whose it is.
 
@@ -100,21 +97,55 @@ def logs(
         Only this one, such as w2.
     attempt
         Of this attempt instead of the newest.
+    tail
+        Begin with the last so many lines of each worker.
     """
-    found = open_run(run, storage)
+    service = service_for(run, storage)
+    if service is not None:
+        with service:
+            put_logs(service, run, follow=follow, worker=worker, attempt=attempt, tail=tail)
+        return
+    found = RunDirectory.open(run, storage_or_default(storage))
     number_of_attempt = attempt or found.record().attempt
     offsets: dict[Path, int] = {}
     while True:
         ended = not follow or found.read_status().status.terminal
         files = _log_files(found, number_of_attempt, worker)
-        for path, line in _new_lines(files, offsets, ended):
+        for path, line in _last_of_each(_new_lines(files, offsets, ended), tail):
             name = path.stem.partition("-")[2]
             print(line if worker or (len(files) == 1 and not follow) else f"{name}: {line}", flush=True)
         if ended:
             break
+        tail = None
         time.sleep(_LOOK_EVERY_S)
     if not files:
         _explain_no_logs(found, number_of_attempt, worker)
+
+
+def _events(run: str, storage: Path | None, follow: bool) -> Iterator[dict[str, Any]]:
+    service = service_for(run, storage)
+    if service is not None:
+        with service:
+            yield from events_of(service, run, follow=follow)
+        return
+    found = RunDirectory.open(run, storage_or_default(storage))
+    yield from _as_they_come(found) if follow else read_journal(found.outbox, "events")
+
+
+def _points(run: str, storage: Path | None, wanted: list[str], limit: int | None) -> list[Point]:
+    """At most `limit` steps that have one of the wanted metrics; says which of these nobody measured."""
+    service = service_for(run, storage)
+    if service is not None:
+        with service:
+            found = points(service, run, wanted, limit)
+    else:
+        found = read_points(RunDirectory.open(run, storage_or_default(storage)))
+    known = list(dict.fromkeys(name for point in found for name in point if name != "step"))
+    for missing in sorted(set(wanted) - set(known)) if found else ():
+        tell(f"no step has '{missing}'" + (f"; there are {', '.join(known)}" if known else ""))
+    if wanted:
+        found = [point for point in found if any(key in point for key in wanted)]
+    return thin_out(found, limit) if limit else found
 
 
 def _explain_no_logs(run: RunDirectory, attempt: int, worker: str | None) -> None:
@@ -144,6 +175,15 @@ def _put_event(event: dict[str, Any], output: Format) -> None:
         print(f"{event['time']}  {event['kind']:<20}  {event['message']}", flush=True)
     else:
         put_line(event)  # JSON on one line is YAML too
+
+
+def _last_of_each(lines: Iterator[tuple[Path, str]], tail: int | None) -> Iterator[tuple[Path, str]]:
+    if tail is None:
+        return lines
+    by_file: dict[Path, deque[str]] = {}
+    for path, line in lines:
+        by_file.setdefault(path, deque(maxlen=tail)).append(line)
+    return ((path, line) for path, kept in by_file.items() for line in kept)
 
 
 def _log_files(run: RunDirectory, attempt: int, worker: str | None) -> list[Path]:

@@ -1,46 +1,84 @@
-"""`tumbler ls`, `get` and `audit`: runs as their directories tell them."""
+"""`tumbler ls`, `get` and `audit`: runs as the service or their directories tell them."""
 
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
 
-from api.cli.arguments import DEFAULT_STORAGE, Output, Reference, Storage, open_run
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from api.cli.arguments import Folder, Output, Reference
 from api.cli.output import Columns, Format, number, put, tell
+from api.cli.places import open_run, service_for, storage_or_default
+from api.cli.served_runs import LIST_COLUMNS, lines_about, row_of
+from api.client import Client
+from api.client_types import RunInfo
 from orchestrator.domain.audit import AuditReport
 from orchestrator.domain.audit import audit as audit_run
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory, RunState
+from orchestrator.domain.status import RunStatus
 
 AUDIT_FIELDS = ("run", "epochs", "steps", "parameters_sha256", "optimizer_sha256", "chain", "ok")
 """What `audit -o json` prints; the problems go to stderr."""
+_REASONS_ASKED = 10
 
 
-def ls(*, storage: Storage = DEFAULT_STORAGE, output: Output = Format.TABLE) -> None:
-    """List the runs of a storage folder, the newest first."""
+def ls(
+    *,
+    status: Annotated[tuple[RunStatus, ...], Parameter(negative="")] = (),
+    label: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    queue: str | None = None,
+    limit: PositiveInt = 100,
+    storage: Folder = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List runs, the newest first: those of the service, or where none runs, of a folder.
+
+    Parameters
+    ----------
+    status
+        Only runs in this status, such as running; may be repeated.
+    label
+        Only runs that carry this label, as KEY=VALUE; may be repeated.
+    queue
+        Only runs of this queue.
+    limit
+        At most so many.
+    """
+    service = service_for("", storage)
+    if service is not None:
+        with service:
+            _list_served(service, output, limit, status=status, label=label, queue=queue)
+        return
+    folder = storage_or_default(storage)
     found, rows = [], []
-    for run in _runs_in(storage):
-        try:
-            created, state = run.record().created, run.read_status()
-        except StorageError as error:
-            tell(str(error))
-            continue
+    for run, created, state in _chosen(folder, status, label, queue):
         found.append({"created": created, **content_of(run, state)})
         rows.append((state.run, state.status, _progress(state), number(state.metrics.get("loss")), created))
-    order = sorted(range(len(found)), key=lambda index: found[index]["created"], reverse=True)
+    order = sorted(range(len(found)), key=lambda index: found[index]["created"], reverse=True)[:limit]
     columns = Columns(
         ("name", "status", "step", "loss", "created"),
         [rows[index] for index in order],
-        empty=f"there are no runs in {storage}; start one with `tumbler run`",
+        empty=f"there are no such runs in {folder}; start one with `tumbler run`",
     )
     put([found[index] for index in order], columns, output)
 
 
-def get(run: Reference, /, *, storage: Storage = DEFAULT_STORAGE, output: Output = Format.TABLE) -> None:
+def get(run: Reference, /, *, storage: Folder = None, output: Output = Format.TABLE) -> None:
     """Show where one run stands."""
-    found = open_run(run, storage)
+    service = service_for(run, storage)
+    if service is not None:
+        with service:
+            served = service.run(run)
+        put(served.content(), lines_about(served), output)
+        return
+    found = RunDirectory.open(run, storage_or_default(storage))
     state = found.read_status()
     put(content_of(found, state), describe(found, state), output)
 
 
-def audit(run: Reference, /, *, storage: Storage = DEFAULT_STORAGE, output: Output = Format.TABLE) -> int:
+def audit(run: Reference, /, *, storage: Folder = None, output: Output = Format.TABLE) -> int:
     """Prove from the run directory that every row of every epoch was used once, and show the hash chain.
 
     Two runs of one spec on one platform end with the same chain, whatever happened to either. Exits with 1
@@ -105,5 +143,41 @@ def _progress(state: RunState) -> str:
     return f"{state.step}/{state.total_steps}" if state.total_steps else str(state.step)
 
 
-def _runs_in(storage: Storage) -> list[RunDirectory]:
-    return [RunDirectory(path.parent) for path in sorted(storage.expanduser().glob("[!.]*/run.json"))]
+def _list_served(service: Client, output: Format, limit: int, **conditions: Any) -> None:
+    runs = list(service.runs(limit=limit, **conditions))
+    if output is Format.TABLE:
+        runs = _with_reasons(service, runs)
+    rows = [row_of(run) for run in runs]
+    empty = "there are no such runs; start one with `tumbler submit -f run.yaml`"
+    put([run.content() for run in runs], Columns(LIST_COLUMNS, rows, empty=empty), output)
+
+
+def _with_reasons(service: Client, runs: list[RunInfo]) -> list[RunInfo]:
+    """Lists do not say what a run waits for; of the first few it is worth asking."""
+    asked = {run.id for run in runs if run.status == RunStatus.QUEUED and run.wait is None}
+    asked = set(sorted(asked)[:_REASONS_ASKED])
+    return [service.run(run.id) if run.id in asked else run for run in runs]
+
+
+def _chosen(
+    storage: Path, status: tuple[RunStatus, ...], label: tuple[str, ...], queue: str | None
+) -> Iterator[tuple[RunDirectory, str, RunState]]:
+    """The runs of a folder that fit; names those that are broken."""
+    for path in sorted(storage.glob("[!.]*/run.json")):
+        run = RunDirectory(path.parent)
+        try:
+            created, state = run.record().created, run.read_status()
+            if (status and state.status not in status) or not _carries(run, label, queue):
+                continue
+        except StorageError as error:
+            tell(str(error))
+            continue
+        yield run, created, state
+
+
+def _carries(run: RunDirectory, label: tuple[str, ...], queue: str | None) -> bool:
+    if not label and queue is None:
+        return True
+    spec = run.spec()
+    carried = {f"{key}={value}" for key, value in spec.labels.items()}
+    return carried.issuperset(label) and queue in (None, spec.queue)

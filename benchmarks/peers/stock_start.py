@@ -25,8 +25,8 @@ def ray_arguments(num_cpus: int) -> dict[str, Any]:
 
 
 def drive(plan: Plan) -> None:
-    """Train on a local cluster until this process is ended."""
-    ray.init(**ray_arguments(plan.num_workers))
+    """Train on a local cluster, or in a Ray Job on that of the job, until this process is ended."""
+    ray.init(**({} if "RAY_ADDRESS" in os.environ else ray_arguments(plan.num_workers)))
     TorchTrainer(
         work,
         train_loop_config={"plan": plan.to_json()},

@@ -31,6 +31,15 @@ class EventKind(StrEnum):
     BAD_ROW = "bad-row"
     USER_ERROR = "user-error"
     STOP_REQUESTED = "stop-requested"
+    # What the service does to a run; only its record holds these.
+    RUN_SUBMITTED = "run-submitted"
+    RUN_SCALED = "run-scaled"
+    RUN_CHANGED = "run-changed"
+    STATUS_MOVED = "status-moved"
+    ATTEMPT_STARTED = "attempt-started"
+    ATTEMPT_ENDED = "attempt-ended"
+    DRIVER_STARTED = "driver-started"
+    DRIVER_ENDED = "driver-ended"
 
 
 def event(kind: EventKind, message: str, *, now: datetime | None = None, **facts: object) -> dict[str, Any]:
@@ -42,7 +51,12 @@ def event(kind: EventKind, message: str, *, now: datetime | None = None, **facts
     return {"time": timestamp(now), "kind": str(kind), "message": message, **facts}
 
 
+def utc_now() -> datetime:
+    """The clock; whoever decides by time takes one as an argument, so that tests need not wait."""
+    return datetime.now(UTC)
+
+
 def timestamp(moment: datetime | None = None) -> str:
     """RFC 3339 in UTC with milliseconds, such as `2026-01-31T23:59:59.125Z`; of now by default."""
-    utc = (moment or datetime.now(UTC)).astimezone(UTC)
+    utc = (moment or utc_now()).astimezone(UTC)
     return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -10,6 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -133,11 +134,90 @@ def read_journal(folder: Path, name: str, *, after_seq: int = 0) -> Iterator[dic
     for path in segments[start:]:
         for number, line in enumerate(_whole_lines(path), start=1):
             seq, text = _checked(line, path, number)
-            if expected not in (None, seq):
-                raise StorageError(f"{path}:{number}: record {expected} is missing, found record {seq}")
+            if expected is not None and expected != seq:
+                raise _missing(path, number, expected, seq)
             expected = seq + 1
             if seq > after_seq:
                 yield json.loads(text)
+
+
+class JournalReader:
+    """Follows a journal: asking where nothing is new costs two looks at the folder, however long it is.
+
+    It remembers where its last answer began and ended, so that both going on and asking again are cheap.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._marks: dict[int, _Mark] = {}
+
+    def read(self, after_seq: int, limit: int = 1000) -> list[dict[str, Any]]:
+        """At most `limit` records after `after_seq`, in order. Raises StorageError as `read_journal` does."""
+        first = self._marks.get(after_seq) or self._find(after_seq)
+        if first is None:
+            return []
+        mark = first
+        records: list[dict[str, Any]] = []
+        while True:
+            # The order matters: what a segment holds is final only once its successor is there.
+            following = _segment(self._folder, self._name, mark.number + 1)
+            final = following.exists()
+            mark = self._read_segment(mark, records, after_seq, limit)
+            if not final or len(records) == limit:
+                break
+            mark = _Mark(mark.number + 1, 0, 0, mark.seq)
+        self._marks = {after_seq: first, records[-1]["seq"] if records else after_seq: mark}
+        return records
+
+    def _find(self, after_seq: int) -> "_Mark | None":
+        segments = _segments(self._folder, self._name)
+        if not segments:
+            return None
+        index = _segment_of(segments, after_seq + 1)
+        mark = _Mark(_number(segments[index]), 0, 0, 0 if index == 0 else None)
+        for line in _whole_lines(segments[index]):
+            seq, _ = _checked(line, segments[index], mark.lines + 1)
+            if seq > after_seq:
+                break
+            mark = mark.after(line, seq)
+        return mark
+
+    def _read_segment(
+        self, mark: "_Mark", records: list[dict[str, Any]], after_seq: int, limit: int
+    ) -> "_Mark":
+        path = _segment(self._folder, self._name, mark.number)
+        with storage_errors("read", path):
+            if path.stat().st_size <= mark.offset:
+                return mark
+            with path.open("rb") as file:
+                file.seek(mark.offset)
+                lines = file.read().split(b"\n")[:-1]
+        for line in lines:
+            if len(records) == limit:
+                break
+            seq, text = _checked(line, path, mark.lines + 1)
+            if mark.seq is not None and seq != mark.seq + 1:
+                raise _missing(path, mark.lines + 1, mark.seq + 1, seq)
+            mark = mark.after(line, seq)
+            if seq > after_seq:
+                records.append(json.loads(text))
+        return mark
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A place between two lines."""
+
+    number: int
+    """Of the segment; `offset` and `lines` are what lies before the place in it."""
+    offset: int
+    lines: int
+    seq: int | None
+    """Of the newest record before the place; None where nobody looked."""
+
+    def after(self, line: bytes, seq: int) -> "_Mark":
+        return _Mark(self.number, self.offset + len(line) + 1, self.lines + 1, seq)
 
 
 def _segments(folder: Path, name: str) -> list[Path]:
@@ -187,6 +267,10 @@ def _checked(line: bytes, path: Path, number: int) -> tuple[int, bytes]:
 def _broken(path: Path, number: int, why: str) -> StorageError:
     hint = "the records before this line are sound; bring the file back from a copy"
     return StorageError(f"{path}:{number}: the line is broken, {why}", hint=hint)
+
+
+def _missing(path: Path, number: int, expected: int, found: int) -> StorageError:
+    return StorageError(f"{path}:{number}: record {expected} is missing, found record {found}")
 
 
 def _last_seq(segments: list[Path]) -> int:

@@ -3,32 +3,34 @@
 run.json      who it is: format number, name, created, newest attempt
 spec.json     the spec, canonical, never changed
 status.json   the newest RunState
+owner         id of the service's run that it belongs to; not there in one that `tumbler run` made
+orders.json   what the service wishes of the living attempt
+service.beat  touched every few seconds by the service that follows the run
 outbox/       journals of events, metrics, ledger and chain
 logs/ checkpoints/
 """
 
-import difflib
-import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from orchestrator.domain.disk import replace_text, storage_errors
 from orchestrator.domain.errors import RunExists, RunNotFound, SpecError, StorageError
 from orchestrator.domain.events import timestamp
+from orchestrator.domain.json_files import read_model
+from orchestrator.domain.orders import Orders
+from orchestrator.domain.run_search import RECORD_NAME, find_run
 from orchestrator.domain.spec import RunSpec
+from orchestrator.domain.spec_differences import NOT_COMPARED, spec_differences
 from orchestrator.domain.spec_parts import CheckpointSpec
 from orchestrator.domain.spec_problems import examine
 from orchestrator.domain.status import EndReason, RunStatus
 
-_FORMAT = 1
-_NOT_COMPARED = ("name", "labels", "queue", "priority")
-_Model = TypeVar("_Model", bound=BaseModel)
+_FORMAT: Final = 1
 
 
 def storage_path(uri: str) -> Path:
@@ -99,20 +101,23 @@ class RunDirectory:
         run = cls(storage / str(spec.name))
         if resume:
             return run._resume(spec, timestamp(now))
-        aside = storage / f".{run.name}.{uuid.uuid4().hex}"
-        try:
-            with storage_errors("create", run.path):
-                for folder in (aside, cls(aside).outbox, cls(aside).logs, cls(aside).checkpoints):
-                    folder.mkdir(parents=True)
-            record = RunRecord(format=_FORMAT, name=run.name, created=timestamp(now), attempt=1)
-            replace_text(cls(aside).spec_path, spec.canonical_json())
-            cls(aside)._begin(
-                record, RunState(run=run.name, attempt=1, status=RunStatus.QUEUED, updated=record.created)
-            )
-            run._claim(aside)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+        return run._make(spec, timestamp(now), owner=None)
+
+    @classmethod
+    def begin(cls, storage: Path, spec: RunSpec, attempt: int, *, owner: str | None = None) -> Self:
+        """Sees to it that the directory is there, at `attempt` or beyond; calling it again changes nothing.
+
+        `owner` is the id of the service's run. Raises RunExists where the name is taken: by another owner, or
+        with a spec that differs in more than its workers; StorageError.
+        """
+        run = cls(storage / str(spec.name))
+        if not run._record_path.is_file():
+            run._make(spec, timestamp(), owner)
+        else:
+            run._check_owner(owner)
+            run._check_spec(spec, but=NOT_COMPARED | {"workers"})
+        if run.record().attempt < attempt:
+            run._next_attempt(attempt, timestamp())
         return run
 
     @classmethod
@@ -121,16 +126,7 @@ class RunDirectory:
 
         Raises RunNotFound; StorageError where it was written by a later version.
         """
-        known = {} if storage is None else {path.name: path for path in _runs_in(storage)}
-        name = str(path_or_name)
-        matches = [name] if name in known else [other for other in known if name and other.startswith(name)]
-        if len(matches) > 1:
-            raise RunNotFound(
-                f"'{name}' could be any of {', '.join(sorted(matches))}", hint="type more of the name"
-            )
-        run = cls(known[matches[0]] if matches else Path(path_or_name))
-        if not run._record_path.is_file():
-            raise _not_found(name, storage, list(known))
+        run = cls(find_run(path_or_name, storage))
         run.record()
         return run
 
@@ -159,9 +155,17 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def orders_path(self) -> Path:
+        return self.path / "orders.json"
+
+    @property
+    def beat_path(self) -> Path:
+        return self.path / "service.beat"
+
     def record(self) -> RunRecord:
         """Raises StorageError where it is broken or of a later format."""
-        record = _read(self._record_path, RunRecord)
+        record = read_model(self._record_path, RunRecord)
         if record.format > _FORMAT:
             raise StorageError(
                 f"{self.path} was written in format {record.format} and this version reads up to {_FORMAT}",
@@ -171,11 +175,11 @@ class RunDirectory:
 
     def spec(self) -> RunSpec:
         """Raises StorageError where it is broken."""
-        return _read(self.spec_path, RunSpec)
+        return read_model(self.spec_path, RunSpec)
 
     def read_status(self) -> RunState:
         """Raises StorageError where it is broken."""
-        return _read(self.status_path, RunState)
+        return read_model(self.status_path, RunState)
 
     def write_status(self, state: RunState) -> None:
         """Replaces the status atomically; a terminal one is on the disk when this returns.
@@ -190,9 +194,43 @@ class RunDirectory:
             )
         replace_text(self.status_path, state.model_dump_json(indent=2), durable=state.status.terminal)
 
+    def read_orders(self) -> Orders | None:
+        """None where the service gave none. Raises StorageError where they are broken."""
+        return read_model(self.orders_path, Orders) if self.orders_path.is_file() else None
+
+    def write_orders(self, orders: Orders) -> None:
+        """Replaces the orders atomically. Raises StorageError."""
+        replace_text(self.orders_path, orders.model_dump_json())
+
+    def beat(self) -> None:
+        """Shows that the service lives. Raises StorageError."""
+        with storage_errors("write", self.beat_path):
+            self.beat_path.touch()
+
     @property
     def _record_path(self) -> Path:
-        return self.path / "run.json"
+        return self.path / RECORD_NAME
+
+    @property
+    def _owner_path(self) -> Path:
+        return self.path / "owner"
+
+    def _make(self, spec: RunSpec, now: str, owner: str | None) -> Self:
+        aside = type(self)(self.path.with_name(f".{self.name}.{uuid.uuid4().hex}"))
+        try:
+            with storage_errors("create", self.path):
+                for folder in (aside.path, aside.outbox, aside.logs, aside.checkpoints):
+                    folder.mkdir(parents=True)
+            record = RunRecord(format=_FORMAT, name=self.name, created=now, attempt=1)
+            replace_text(aside.spec_path, spec.canonical_json())
+            if owner is not None:
+                replace_text(aside._owner_path, owner)
+            aside._begin(record, RunState(run=self.name, attempt=1, status=RunStatus.QUEUED, updated=now))
+            self._claim(aside.path)
+        except BaseException:
+            shutil.rmtree(aside.path, ignore_errors=True)
+            raise
+        return self
 
     def _begin(self, record: RunRecord, state: RunState) -> None:
         # The record first: from then on an older attempt can no longer write its status.
@@ -216,17 +254,27 @@ class RunDirectory:
                 f"there is no run '{self.name}' in {self.path.parent} to resume",
                 hint="leave out --resume to start it",
             )
-        old = self.spec()
-        if old.fingerprint() != spec.fingerprint():
-            changed = ", ".join(
-                _differences(json.loads(old.canonical_json()), json.loads(spec.canonical_json()))
-            )
+        self._check_spec(spec, but=NOT_COMPARED)
+        self._next_attempt(self.record().attempt + 1, now)
+        return self
+
+    def _check_spec(self, spec: RunSpec, but: frozenset[str]) -> None:
+        changed = ", ".join(spec_differences(self.spec(), spec, but=but))
+        if changed:
+            hint = "resume with the spec it was started with, or choose another name"
+            raise RunExists(f"run '{self.name}' was started with another spec: {changed}", hint=hint)
+
+    def _check_owner(self, owner: str | None) -> None:
+        with storage_errors("read", self._owner_path):
+            known = self._owner_path.read_text() if self._owner_path.is_file() else None
+        if owner not in (None, known):
             raise RunExists(
-                f"run '{self.name}' was started with another spec: {changed}",
-                hint="resume with the spec it was started with, or choose another name",
+                f"the directory of another run '{self.name}' is in {self.path.parent}",
+                hint="choose another name, or move the directory away",
             )
+
+    def _next_attempt(self, attempt: int, now: str) -> None:
         record, state = self.record(), self.read_status()
-        attempt = record.attempt + 1
         # How far it came stays; how the last attempt ended does not.
         kept = state.model_dump(
             include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256"}
@@ -235,40 +283,3 @@ class RunDirectory:
             record.model_copy(update={"attempt": attempt}),
             RunState(**kept, attempt=attempt, status=RunStatus.QUEUED, updated=now),
         )
-        return self
-
-
-def _runs_in(storage: Path) -> list[Path]:
-    with storage_errors("read", storage):
-        return [path.parent for path in storage.glob("[!.]*/run.json")]
-
-
-def _not_found(name: str, storage: Path | None, known: list[str]) -> RunNotFound:
-    if storage is None:
-        return RunNotFound(
-            f"{name} is not a run directory, it holds no run.json", hint="give the path of a run"
-        )
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else ""
-    return RunNotFound(f"there is no run '{name}' in {storage}", hint=hint)
-
-
-def _read(path: Path, model: type[_Model]) -> _Model:
-    with storage_errors("read", path):
-        content = path.read_bytes()
-    try:
-        return model.model_validate_json(content)
-    except ValidationError as error:
-        raise StorageError(
-            f"{path} is broken: {error.errors()[0]['msg']}", hint="bring the file back from a copy"
-        ) from error
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Such as `train.steps was 100 and is 200`, but for the fields that the fingerprint leaves out."""
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{prefix}{key}.")
-        elif before != after and prefix + key not in _NOT_COMPARED:
-            yield f"{prefix}{key} was {before} and is {after}"

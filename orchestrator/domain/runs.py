@@ -54,7 +54,7 @@ class Run:
     """The folder in which the run directory `name` lies; absolute."""
     created: str
     queued: str
-    """When it became QUEUED the last time."""
+    """When a user last put it in the queue; a lost attempt keeps its place."""
     updated: str
     status: RunStatus = RunStatus.QUEUED
     reason: str | None = None

@@ -28,6 +28,7 @@ from orchestrator.domain.spec_fields import (
     only_available,
 )
 
+MOST_WORKERS: Final = 10_000
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _RANGE: Final = re.compile(r"\s*([0-9]{1,9})\s*(?::\s*([0-9]{1,9})\s*)?")
 
@@ -41,9 +42,9 @@ def split_scheme(location: str) -> tuple[str, str]:
 class WorkersSpec(SpecPart):
     """How many workers a run needs and how many it can use; also written `2`, `1:4` or `[1, 4]`."""
 
-    min: Count = 1
+    min: Annotated[Count, Field(le=MOST_WORKERS)] = 1
     """The run waits (QUEUED) while the cluster cannot grant this many."""
-    max: Count = Field(default_factory=lambda earlier: int(earlier["min"]))
+    max: Annotated[Count, Field(le=MOST_WORKERS)] = Field(default_factory=lambda earlier: int(earlier["min"]))
     """Left out: as many as `min`, so the group has a fixed size."""
 
     @model_validator(mode="before")

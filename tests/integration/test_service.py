@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.deployment import Deployment, deployment
 from orchestrator.domain.audit import audit
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory
-from tests.integration.deployment import Deployment, deployment
 from tests.integration.processes import environment_without_ray
 from tests.integration.saboteur import Watched, kill_ranks
 
@@ -100,9 +100,12 @@ def test_one_spec_through_four_doors_with_a_kill_in_each_ends_with_the_same_bits
     service.tumbler("wait", "by-cli")
 
     elsewhere = {"checkpoint": {"storage": str(tmp_path / "runs"), "every": 20}}
-    by_job = written(tmp_path, {**spec_of("by-ray-job", code), **elsewhere})
+    by_job = written(tmp_path, {**spec_of("by-ray-job", Path()), **elsewhere})
     job = subprocess.Popen(
-        [service.ray, "job", "submit", "--", sys.executable, "-m", "trainers.main", str(by_job)],
+        [
+            *(service.ray, "job", "submit", "--working-dir", str(code), "--"),
+            *(sys.executable, "-m", "trainers.main", str(by_job)),
+        ],
         env=service.ray_environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,7 +16,10 @@ from tests.unit.recorded_run import RecordedRun, finished_run
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUMBLER_STORAGE", raising=False)
+    for name in ("TUMBLER_STORAGE", "TUMBLER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no service of whoever runs the tests
+    monkeypatch.setenv("TUMBLER_HOME", str(tmp_path / "home"))
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:

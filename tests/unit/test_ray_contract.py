@@ -5,14 +5,13 @@ They are private: where another Ray keeps one differently, the test that fails s
 
 import ast
 import inspect
-import pickle
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import ray
-from ray.train import ControllerError, ScalingConfig, TrainingFailedError
+from ray.train import ControllerError, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
 from ray.train.v2._internal.execution.context import TrainContext
@@ -27,8 +26,9 @@ from trainers.ray_train.trainer import ElasticConfig, ElasticTorchTrainer
 from trainers.ray_train.worker import ElasticWorker
 from trainers.ray_train.worker_group import ElasticWorkerGroup
 
-CONTROLLER, WORKER_GROUP, WORKER, TRAINER, POLICY = (
+CONTROLLER, ATTENDANCE, WORKER_GROUP, WORKER, TRAINER, POLICY = (
     "trainers/ray_train/controller.py",
+    "trainers/ray_train/attendance.py",
     "trainers/ray_train/worker_group.py",
     "trainers/ray_train/worker.py",
     "trainers/ray_train/trainer.py",
@@ -76,8 +76,11 @@ def called(function: Callable[..., Any]) -> dict[str, set[str]]:
         (ours.TrainController, "_execute_resize_decision", ["decision"], CONTROLLER),
         (ours.TrainController, "_get_run_attempt_id", [], CONTROLLER),
         (ours.TrainController, "get_state", [], CONTROLLER),
-        (ours.TrainController, "run", [], TRAINER),
-        (ours.TrainController, "get_result", [], TRAINER),
+        (ours.TrainController, "run", [], CONTROLLER),
+        (ours.TrainController, "get_training_failed_error", [], CONTROLLER),
+        (ours.TrainController, "get_result", [], ATTENDANCE),
+        (ours.ObjectRefWrapper, "__init__", ["obj"], CONTROLLER),
+        (ours.ObjectRefWrapper, "get", [], CONTROLLER),
         (CheckpointManager, "register_checkpoint", ["training_report"], CONTROLLER),
         (ours.TrainingReport, "__init__", ["checkpoint", "metrics", "validation"], "reports.py"),
         (
@@ -283,14 +286,6 @@ def test_places_are_asked_for_in_the_words_we_use() -> None:
     lacking = {"bundles", "strategy", "name", "bundle_label_selector"} - set(parameters(placement_group))
     assert not lacking, changed("placement_group", "slots.py")
     assert isinstance(ray._raylet.RAY_NODE_ID_KEY, str), changed("RAY_NODE_ID_KEY", TRAINER)
-
-
-def test_how_an_attempt_failed_crosses_processes_whole() -> None:
-    error = AttemptFailed(EndReason.MAX_FAILURES_EXCEEDED, "the run failed 4 times", "Traceback ...")
-    copy = pickle.loads(pickle.dumps(error))
-    assert isinstance(copy, TrainingFailedError)
-    assert (copy.reason, copy.message, copy.traceback) == (error.reason, error.message, error.traceback)
-    assert str(copy) == "MaxFailuresExceeded: the run failed 4 times"
 
 
 def test_an_error_of_the_controller_keeps_its_cause() -> None:

@@ -67,11 +67,16 @@ class Duties:
         self._report = report
         self._committed_step = -1
 
+    @property
+    def checkpoint_due(self) -> bool:
+        """At the step boundary where the state is now."""
+        return self._state.step > 0 and self._state.step % self._cadence.checkpoint_every == 0
+
     def at_step_boundary(self, group: ElasticGroup, generation: int) -> None:
         step, every = self._state.step, self._cadence.evaluate_every
         if step and every and step % every == 0:
             self._evaluate(group, generation)
-        if step and step % self._cadence.checkpoint_every == 0:
+        if self.checkpoint_due:
             self._checkpoint(group, generation)
 
     def finish(self, group: ElasticGroup, generation: int, *, stopped: bool) -> Finished:

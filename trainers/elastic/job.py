@@ -14,6 +14,13 @@ class WorkerJob:
     data_folder: Path
     """Where prepared data sets lie; all workers see it."""
     attempt: int
+    orphan_grace_s: float = 0.0
+    """Seconds that the controller goes on with neither driver nor service; 0 ends it with its driver."""
+
+    @property
+    def detached(self) -> bool:
+        """The service started it: the controller outlives its driver, and hears the orders of the service."""
+        return self.orphan_grace_s > 0
 
 
 def run_environment(job: WorkerJob) -> dict[str, str]:

@@ -176,7 +176,9 @@ class TrainingLoop:
             last = state.step == self._steps.num_steps
             switch, stop = bool(raised[_SWITCH] > 0), bool(raised[_STOP] > 0)
             if group.rank == 0:
-                self._report_points(offer.generation, force=switch or stop or last)
+                # A checkpoint must not be ahead of the record: what led to it could not be told any more.
+                due = self._duties.checkpoint_due
+                self._report_points(offer.generation, force=switch or stop or last or due)
             if stop and not last:
                 return self._duties.finish(group, offer.generation, stopped=True)
             if switch:

@@ -5,20 +5,26 @@ another, until the group says how the attempt ends. Imports no torch: a controll
 compute.
 """
 
-from typing import Any
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
 
+import ray
 from ray.train import TrainingFailedError
 
+from orchestrator.domain.errors import StorageError
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.run_directory import RunDirectory
-from orchestrator.domain.status import ENDINGS, EndReason, RunStatus
+from orchestrator.domain.status import EndReason, RunStatus
+from trainers.closing import close_record, reason_for, sentence_for
 from trainers.elastic.job import WorkerJob
 from trainers.elastic.messages import Report
-from trainers.ray_train.happenings import End, Reported, StopRequested, TargetChanged
+from trainers.ray_train.happenings import End, Happening, Reported, StopRequested, TargetChanged
 from trainers.ray_train.internals import (
     ErroredState,
     FinishedState,
     NoopDecision,
+    ObjectRefWrapper,
     ResizeDecision,
     RunningState,
     ScalingDecision,
@@ -30,9 +36,15 @@ from trainers.ray_train.internals import (
     TrainingReport,
     TrainRunContext,
 )
+from trainers.ray_train.lease import Lease
+from trainers.ray_train.lookout import Lookout, standing_orders, wishes
 from trainers.ray_train.reports import ReportDesk
 from trainers.ray_train.worker_group import ElasticWorkerGroup
 from trainers.recorder import Recorder
+
+_LOOK_EVERY_S: Final = 0.2
+_FAREWELL_S: Final = 2.0
+"""How long a detached controller that is over still answers; its driver usually ends it before."""
 
 
 class AttemptFailed(TrainingFailedError):  # type: ignore[misc]
@@ -69,10 +81,15 @@ class TargetScalingPolicy(ScalingPolicy):  # type: ignore[misc]
 
 
 class ElasticTrainController(TrainController):  # type: ignore[misc]
+    """Begins as it is born. Ordinary, it ends with its driver; detached, it goes on without and hears orders
+    (see docs/adr/0011)."""
+
     worker_group_cls = ElasticWorkerGroup
     _worker_group: ElasticWorkerGroup | None
 
-    def __init__(self, *, train_run_context: TrainRunContext, **arguments: Any) -> None:
+    def __init__(
+        self, *, train_run_context: TrainRunContext, train_fn_ref: ObjectRefWrapper, **arguments: Any
+    ) -> None:
         job: WorkerJob = train_run_context.train_loop_config["job"]
         self._job = job
         self._recorder = Recorder(
@@ -85,10 +102,27 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
             EventKind.RUN_RESUMED if job.attempt > 1 else EventKind.RUN_STARTED,
             f"attempt {job.attempt} of {job.spec.name} starts",
         )
-        self._unheard: list[StopRequested] = []
-        super().__init__(train_run_context=train_run_context, **arguments)
+        self._unheard: list[Happening] = []
+        self._lease = Lease(job.orphan_grace_s)
+        super().__init__(
+            train_run_context=train_run_context,
+            # A copy of its own: what the driver put into the object store dies with the driver.
+            train_fn_ref=ObjectRefWrapper(train_fn_ref.get()),
+            **arguments,
+        )
+        self._life = asyncio.get_running_loop().create_task(self._live())
 
     # what others call
+
+    async def get_attempt(self) -> int:
+        return self._job.attempt
+
+    async def wait_over(self) -> None:
+        """Return when the attempt is over; any number of drivers may wait."""
+        await asyncio.shield(self._life)
+
+    async def renew_lease(self) -> None:
+        self._lease.renew()
 
     async def take_report(self, report: Report) -> None:
         if self._worker_group is not None:
@@ -101,16 +135,61 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
             raise ValueError(
                 f"expected {lowest} to {highest} workers (workers.min, logical shards), got {target}"
             )
-        if self._worker_group is not None:
-            self._worker_group.tell(TargetChanged(target))
+        self._tell(TargetChanged(target, lowest))
 
     async def request_stop(self, reason: EndReason, message: str) -> None:
         """Let the workers leave at the next step boundary, with a last checkpoint."""
-        wish = StopRequested(reason, message)
+        self._tell(StopRequested(reason, message))
+
+    async def leave(self) -> None:
+        """End this process."""
+        ray.actor.exit_actor()
+
+    # from birth to end
+
+    async def _live(self) -> None:
+        watch = asyncio.create_task(self._watch()) if self._job.detached else None
+        await self.run()
+        if watch is None:
+            return
+        watch.cancel()
+        self._close_record()
+        asyncio.get_running_loop().call_later(_FAREWELL_S, self._leave)
+
+    async def _watch(self) -> None:
+        """See what the service wishes, and whether there is anybody to train for."""
+        lookout = Lookout(RunDirectory(self._job.run_folder), self._job.attempt)
+        orders = standing_orders(self._job.spec, self._job.attempt)
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            sight = await asyncio.to_thread(lookout.look)
+            if sight.orders is not None:
+                for wish in wishes(orders, sight.orders):
+                    self._tell(wish)
+                orders = sight.orders
+            if self._lease.lapsed(sight.beat):
+                message = f"neither driver nor service was heard of for {self._job.orphan_grace_s:g} s"
+                self._tell(StopRequested(EndReason.ORPHANED, message))
+
+    def _close_record(self) -> None:
+        """An error of ours ends the attempt too, and there may be no driver to say so."""
+        error = self.get_training_failed_error()
+        if error is None or self._recorder.state.reason is not None:
+            return
+        cause = getattr(error, "controller_failure", error)
+        with suppress(StorageError):
+            close_record(
+                RunDirectory(self._job.run_folder), self._job.attempt, reason_for(cause), sentence_for(cause)
+            )
+
+    def _leave(self) -> None:
+        ray.get_runtime_context().current_actor.leave.remote()
+
+    def _tell(self, happening: Happening) -> None:
         if self._worker_group is None:
-            self._unheard.append(wish)
+            self._unheard.append(happening)
         else:
-            self._worker_group.tell(wish)
+            self._worker_group.tell(happening)
 
     # what the loop does
 
@@ -123,8 +202,8 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
             self._storage_context.storage_filesystem,
         )
         self._worker_group.join_run(self._job, self._recorder, desk, num_workers)
-        for wish in self._unheard:
-            self._worker_group.tell(wish)
+        for happening in self._unheard:
+            self._worker_group.tell(happening)
 
     def _register_checkpoint(self, report: TrainingReport) -> None:
         """Tell Ray's books of a checkpoint; one written again after a rewind takes its own old place."""
@@ -147,22 +226,10 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         )
 
     def _conclude(self, end: End) -> TrainControllerState:
-        status = ENDINGS[end.reason].status
         facts = {"parameters_sha256": end.result.parameters_sha256} if end.result else {}
-        if status is RunStatus.CANCELLED and self._recorder.state.status is not RunStatus.CANCELLING:
-            self._recorder.move(RunStatus.CANCELLING)
-        self._recorder.move(status, reason=end.reason, message=end.message, phase="", workers=0, **facts)
-        self._recorder.event(
-            EventKind.RUN_ENDED,
-            f"the run ended: {end.reason}" + (f", {end.message}" if end.message else ""),
-            status=str(status),
-            reason=str(end.reason),
-            step=self._recorder.step,
-            **facts,
-        )
-        self._recorder.close()
+        status = self._recorder.end(end.reason, end.message, **facts)
         self._return_value = end.result
-        if status is RunStatus.SUCCEEDED or status is RunStatus.CANCELLED:
+        if status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.PAUSED):
             return ShuttingDownState(next_state=FinishedState())
         error = AttemptFailed(end.reason, end.message, end.traceback)
         return ShuttingDownState(next_state=ErroredState(training_failed_error=error))

@@ -71,6 +71,8 @@ class StillBroken:
 @dataclass(frozen=True)
 class TargetChanged:
     target: int
+    minimum: int
+    """The smallest group that trains, from now on."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,11 @@ from trainers.ray_train.happenings import Placed
 from trainers.ray_train.slots import Slot, SlotPool
 
 
+def checkpoint_step(path: Path) -> int:
+    """The step whose state a checkpoint's folder holds."""
+    return int(path.name.rpartition("-")[2])
+
+
 class Muster:
     """The roster's hands: what it holds in ids, this holds in processes and places."""
 
@@ -92,7 +97,8 @@ class Muster:
             store_host=first.store_host,
             store_port=first.store_port,
             recorded_step=recorded_step,
-            checkpoints=tuple(map(str, checkpoints)),
+            # One that the record does not reach is of no use: what led to it died with those who did it.
+            checkpoints=tuple(str(path) for path in checkpoints if checkpoint_step(path) <= recorded_step),
         )
         for worker in self.roster.workers(WorkerPhase.ACTIVE, WorkerPhase.RETIRING):
             self._actors[worker].offer.remote(offer)

@@ -1,12 +1,6 @@
 """A TorchTrainer whose survivors never restart."""
 
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from types import FrameType
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -14,13 +8,12 @@ from ray.exceptions import RayActorError
 from ray.train import BackendConfig, CheckpointConfig, ControllerError, Result, RunConfig, ScalingConfig
 from ray.train.backend import Backend
 from ray.train.torch import TorchTrainer
-from ray.util.placement_group import placement_group_table, remove_placement_group
 
 from orchestrator.domain.errors import ClusterUnavailable, TumblerError
-from orchestrator.domain.ray_names import NAMESPACE, controller_name, slot_prefix
+from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.spec import ResourcesSpec
-from orchestrator.domain.status import EndReason
 from trainers.elastic.job import WorkerJob
+from trainers.ray_train.attendance import attend
 from trainers.ray_train.controller import AttemptFailed, ElasticTrainController, TargetScalingPolicy
 from trainers.ray_train.internals import (
     ControllerMetricsCallback,
@@ -29,10 +22,7 @@ from trainers.ray_train.internals import (
     check_ray_version,
     get_env_vars_to_propagate,
 )
-from trainers.worker_life import train_loop_per_worker
-
-_STOP_SLACK_S = 5.0
-"""Beyond the grace of a stop, until the driver gives up on a controller that does not answer."""
+from trainers.ray_train.worker import train_loop_per_worker
 
 
 class ElasticConfig(BackendConfig):  # type: ignore[misc]
@@ -85,23 +75,12 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
             runtime_env={"env_vars": get_env_vars_to_propagate()} if get_env_vars_to_propagate() else None,
         )(ElasticTrainController)
         arguments["scaling_policy"] = TargetScalingPolicy(self.scaling_config)
-        controller = actor_cls.options(name=controller_name(name), namespace=NAMESPACE).remote(
-            train_fn_ref=train_fn_ref, **arguments
-        )
-        try:
-            over = controller.run.remote()
-            with stopping_politely(controller) as stop:
-                while not ray.wait([over], timeout=1.0)[0]:
-                    if stop.overdue(self._job.spec.stop.grace + _STOP_SLACK_S):
-                        raise ClusterUnavailable(
-                            f"run {name} did not stop in time: its controller or Ray itself does not answer",
-                            hint="add --resume to go on from the newest checkpoint",
-                        )
-            ray.get(over)
-            return ray.get(controller.get_result.remote())
-        finally:
-            ray.kill(controller)
-            sweep(name)
+        controller = actor_cls.options(
+            name=controller_name(name),
+            namespace=NAMESPACE,
+            lifetime="detached" if self._job.detached else None,
+        ).remote(train_fn_ref=train_fn_ref, **arguments)
+        return attend(controller, self._job)
 
 
 def run_elastic(job: WorkerJob) -> None:
@@ -125,52 +104,3 @@ def worker_bundle(resources: ResourcesSpec) -> dict[str, float]:
     """What one worker claims, in Ray's words: CPU and GPU in devices, memory in bytes."""
     bundle = {"CPU": resources.cpu, "GPU": resources.gpu, "memory": float(resources.memory or 0)}
     return {name: amount for name, amount in bundle.items() if amount}
-
-
-def sweep(run: str) -> int:
-    """Remove every placement group of a run that its controller left behind; returns how many."""
-    left = [
-        table["placement_group_id"]
-        for table in placement_group_table().values()
-        if str(table["name"]).startswith(slot_prefix(run)) and table["state"] != "REMOVED"
-    ]
-    for group_id in left:
-        remove_placement_group(
-            ray.util.placement_group.PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group_id)))
-        )
-    return len(left)
-
-
-@dataclass
-class StopWish:
-    """Whether and when somebody wished the run to stop."""
-
-    since_s: float | None = None
-
-    def overdue(self, after_s: float) -> bool:
-        return self.since_s is not None and time.monotonic() - self.since_s > after_s
-
-
-@contextmanager
-def stopping_politely(controller: Any) -> Iterator[StopWish]:
-    """Turn SIGINT and SIGTERM into a wish to stop; the second one takes its usual course."""
-    wish = StopWish()
-    if threading.current_thread() is not threading.main_thread():
-        yield wish
-        return
-    before: dict[signal.Signals, Any] = {}
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        signal.signal(number, before[signal.Signals(number)])
-        wish.since_s = time.monotonic()
-        with suppress(RayActorError):
-            controller.request_stop.remote(EndReason.USER_CANCELLED, f"stopped by {name}")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, on_signal)
-    try:
-        yield wish
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """The worker actor: Ray Train's own, with a mailbox that stays reachable while the training thread works."""
 
+import importlib
 import os
 from typing import Any
 
@@ -18,6 +19,17 @@ from trainers.ray_train.internals import (
 CONCURRENCY_GROUPS = {"watch": 2, "control": 1}
 """`watch`: the two calls that return when the worker is warm and when it is over. `control`: the short
 ones."""
+
+
+_LIFE = "trainers.worker_life"
+
+
+def train_loop_per_worker(config: dict[str, Any]) -> None:
+    """What Ray Train runs in the training thread of each worker.
+
+    It names the module and does not import it: the controller holds this function, and needs no torch.
+    """
+    importlib.import_module(_LIFE).train_loop_per_worker(config)
 
 
 class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
@@ -51,6 +63,7 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
         context = get_train_context()
         context.tumbler_link = _link(self._worker_id, self._mailbox, context)
         try:
+            importlib.import_module(_LIFE)  # here, where it is noticed if it cannot be
             super().run_train_fn(train_fn_ref)
         except Exception as error:
             # The code could not even be loaded on this node.

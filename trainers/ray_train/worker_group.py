@@ -115,8 +115,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
                 self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
             case StillBroken():
                 return self._on_broken(happening)
-            case TargetChanged(target):
-                self._roster.target = target
+            case TargetChanged(target, minimum):
+                self._roster.target, self._roster.minimum = target, minimum
             case StopRequested():
                 self._on_stop(happening)
             case StopOverdue():
@@ -265,7 +265,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         )
         if self._job.spec.data.cpus:
             slots.reserve_feed(self._job.spec.data.cpus)
-        slots.add_gang(self._job.spec.workers.min)
+        if not self._job.detached:  # else the service grants it, and single places can be given back
+            slots.add_gang(self._job.spec.workers.min)
         return slots
 
     def _starter(self) -> WorkerStarter:

@@ -1,4 +1,4 @@
-"""A head and a service of the tests' own, started and stopped as a user would: by `tumbler up` and `down`."""
+"""A head and a service of one's own, started and stopped as a user would: by `tumbler up` and `down`."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.processes import ROOT
 from orchestrator.domain.run_directory import RunDirectory
-from tests.integration.processes import environment_without_ray
 
 
 @dataclass
@@ -83,11 +83,11 @@ class Deployment:
 @contextmanager
 def deployment(folder: Path, *, num_cpus: int) -> Iterator[Deployment]:
     port = _free_port()
-    environment = environment_without_ray() | {
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "HOME": str(folder),
         "TUMBLER_HOME": str(folder / "home"),
         "TUMBLER_PORT": str(port),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
     }
     deployed = Deployment(folder / "home", environment, f"http://127.0.0.1:{port}")
     try:

@@ -1,0 +1,56 @@
+"""The REST interface as one ASGI application."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+
+from api.service.documents import PREFIX, openapi_of
+from api.service.guards import Guards
+from api.service.parts import Parts
+from api.service.problems import on_http_exception, on_tumbler_error, on_validation_error
+from api.service.routes import catalogue, cluster, health, packages, records, runs, submit, verbs
+from orchestrator.domain.errors import TumblerError
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | None = None) -> FastAPI:
+    app = FastAPI(
+        title="Tumbler",
+        summary="Elastic training on Ray: submit, watch and steer runs",
+        version=version,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.parts = parts
+    # Routes are tried in order, and this one is asked for most.
+    app.router.routes[:0] = submit.router.routes
+    for routes in (runs, verbs, records, cluster, catalogue, packages, health):
+        # Taken over as they are: going through an included router costs each request more than its own route.
+        app.router.routes.extend(routes.router.routes)
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.name
+    # Where monitors look, and beside everything else.
+    app.include_router(health.router, prefix=PREFIX, include_in_schema=False)
+    app.add_api_route("/", _root, include_in_schema=False)
+    app.add_exception_handler(TumblerError, on_tumbler_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_middleware(Guards, host=parts.host, observe=parts.gauges.answered)
+    app.openapi = _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _root() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    return lambda: openapi_of(app)

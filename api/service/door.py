@@ -1,0 +1,158 @@
+"""The door of the service: from the body of a submit to a checked spec whose paths mean the same everywhere.
+
+What only the run can find out (the user's own task, its data) is checked in the attempt: the service never
+imports code of users.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.run_directory import storage_path
+from orchestrator.domain.spec import RunSpec
+from orchestrator.domain.spec_file import parse_source
+from orchestrator.domain.spec_parts import CodeSpec, split_scheme
+from trainers.task_registry import check_model_config
+
+LARGE: Final = 32 << 10
+"""Bytes; a body beyond is read in a thread, since thousands of problems take their time."""
+_HERE: Final = "."
+_POSITION: Final = re.compile(r"(.*) at line (\d+) column (\d+)")
+_PACKAGE: Final = re.compile(r"[0-9a-f]{64}")
+_RELATIVE: Final = (
+    "a relative path counts from the client, which the service cannot see; give an absolute one, or submit "
+    "with `tumbler submit`"
+)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A spec that may be submitted."""
+
+    spec: RunSpec
+    """Storage absolute and filled in; its working directory is taken out."""
+    named: bool
+    """The client chose the name."""
+    package: str | None = None
+    """SHA-256 of the archive that the client uploaded."""
+    working_dir: Path | None = None
+    """A folder on this machine that is yet to be packed."""
+
+
+def read_json(body: bytes, storage: Path) -> Received:
+    """Raises SpecError, which lists every problem."""
+    try:
+        values = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise SpecError([_json_problem(str(error))]) from None
+    if not isinstance(values, dict):
+        raise SpecError([Problem("", "expected a JSON object, the run spec")])
+    return _received(RunSpec.parse(values), storage, named="name" in values)
+
+
+def read_yaml(body: bytes, storage: Path) -> Received:
+    """The same, and each problem has its line and column; takes milliseconds."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise SpecError([Problem("", "expected text in UTF-8, got other bytes", None, line)]) from None
+    source = parse_source(text, "body")
+    try:
+        return _received(source.spec, storage, named="name" in source.places)
+    except SpecError as error:
+        raise source.placed(error) from None
+
+
+def check(spec: RunSpec) -> None:
+    """Refuses what the service cannot do for a spec that is right by itself. Raises SpecError."""
+    problems = [*_not_in_this_version(spec), *_relative_paths(spec)]
+    if spec.task is not None:
+        try:
+            check_model_config(spec.task, spec.model)
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+
+
+def check_clone(spec_json: str, overrides: Mapping[str, Any]) -> None:
+    """What would be refused of a submit is refused of a clone with other values. Raises SpecError."""
+    values = json.loads(spec_json)
+    for key, value in overrides.items():
+        _put(values, key.split("."), value)
+    values.pop("name", None)
+    spec = RunSpec.parse(values)
+    if spec.code.working_dir != _HERE:
+        message = "a clone ships the code of the run it is made from; submit other code as a new run"
+        raise SpecError([Problem("code.working_dir", message)])
+    code = spec.code.model_dump(exclude={"working_dir"})
+    check(spec.model_copy(update={"code": CodeSpec.model_validate(code)}))
+
+
+def _put(values: Any, path: list[str], value: Any) -> None:
+    """Sections are merged, anything else is replaced; what is no section becomes one."""
+    *parents, last = path
+    for parent in parents:
+        if not isinstance(values.get(parent), dict):
+            values[parent] = {}
+        values = values[parent]
+    if isinstance(values.get(last), dict) and isinstance(value, Mapping):
+        for inner, content in value.items():
+            _put(values[last], [inner], content)
+    else:
+        values[last] = value
+
+
+def _received(spec: RunSpec, storage: Path, *, named: bool) -> Received:
+    check(spec)
+    checkpoint, code = spec.checkpoint, spec.code
+    folder = storage if "storage" not in checkpoint.model_fields_set else storage_path(checkpoint.storage)
+    filled: dict[str, Any] = {"checkpoint": checkpoint.model_copy(update={"storage": str(folder)})}
+    scheme, rest = split_scheme(code.working_dir)
+    if code.working_dir != _HERE:
+        filled["code"] = code.model_copy(update={"working_dir": _HERE})
+    if spec.data.files is not None:
+        filled["data"] = spec.data.model_copy(update={"source": spec.data.files})
+    return Received(
+        spec.model_copy(update=filled),
+        named,
+        package=rest if scheme == "package" else None,
+        working_dir=Path(code.working_dir) if scheme == "file" and code.working_dir != _HERE else None,
+    )
+
+
+def _not_in_this_version(spec: RunSpec) -> Iterator[Problem]:
+    if spec.secrets:
+        yield Problem("secrets", "this version has no store of secrets; leave them out")
+    if spec.checkpoint.keep_best is not None:
+        yield Problem("checkpoint.keep_best", "only keep_last is available in this version")
+    if spec.log.tensorboard:
+        yield Problem("log.tensorboard", "only false is available in this version")
+
+
+def _relative_paths(spec: RunSpec) -> Iterator[Problem]:
+    checkpoint, code, data = spec.checkpoint, spec.code, spec.data
+    if "storage" in checkpoint.model_fields_set and not checkpoint.storage_path.is_absolute():
+        yield Problem("checkpoint.storage", _RELATIVE)
+    if data.files is not None and not Path(data.files).is_absolute():
+        yield Problem("data.source", _RELATIVE)
+    scheme, rest = split_scheme(code.working_dir)
+    if scheme == "package":
+        if not _PACKAGE.fullmatch(rest):
+            yield Problem("code.working_dir", "expected package:// and the SHA-256 of an uploaded archive")
+    elif "working_dir" in code.model_fields_set and not Path(code.working_dir).is_absolute():
+        yield Problem("code.working_dir", _RELATIVE)
+
+
+def _json_problem(message: str) -> Problem:
+    match = _POSITION.fullmatch(message)
+    if match is None:
+        return Problem("", f"not valid JSON: {message}")
+    return Problem("", f"not valid JSON: {match[1]}", None, int(match[2]), int(match[3]))

@@ -1,0 +1,58 @@
+"""What the routes work with; `api.wiring` puts it together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from api.service.bulletin import Bulletin
+from api.service.folders import TakenNames
+from api.service.points import PointCache
+from api.service.prometheus import Gauges
+from orchestrator.domain.runs import Run
+from orchestrator.ports.cluster import Cluster, ClusterView
+from orchestrator.ports.record import Record
+from orchestrator.services.runs import RunService
+
+
+class Waits(Protocol):
+    """What the service tells of the reconciler."""
+
+    def wait_of(self, run: Run) -> str | None: ...
+
+    @property
+    def cluster_trouble(self) -> str | None: ...
+
+    @property
+    def last_view(self) -> ClusterView | None: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    record: Record
+    runs: RunService
+    reconciler: Waits
+    cluster: Cluster
+    bulletin: Bulletin
+    gauges: Gauges
+    points: PointCache
+    folders: TakenNames
+    storage: Path
+    """Where run directories are made unless a spec says otherwise."""
+    packages: Path
+    """The folder of uploaded and packed archives, SHA256.zip."""
+    host: str
+    """By which name the service may be reached, besides those of loopback."""
+    reconciling: Callable[[], bool]
+    """Whether the reconciler's loop runs."""
+
+
+async def parts_of(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Given = Annotated[Parts, Depends(parts_of)]

@@ -1,0 +1,190 @@
+"""What became of a run: its attempts, generations, workers and checkpoints, events, metrics and logs."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response, StreamingResponse
+
+from api.service.answers import (
+    AttemptList,
+    CheckpointList,
+    DriverList,
+    EventList,
+    GenerationList,
+    LogList,
+    Number,
+    WorkerList,
+)
+from api.service.documents import PREFIX, refusals, returns
+from api.service.logs import LogCursor, LogQuery, last_lines, next_lines
+from api.service.parts import Given, Parts
+from api.service.points import Aggregate, columns
+from api.service.representations import (
+    attempt_dict,
+    driver_dict,
+    event_dict,
+    generation_dict,
+    json_response,
+    run_folder,
+)
+from api.service.streams import Place, RunStream
+from api.service.workers import roster_of, worker_dict
+from orchestrator.domain.audit import AuditReport, audit
+from orchestrator.domain.checkpoints import MANIFEST, find_checkpoints
+from orchestrator.domain.disk import storage_errors
+from orchestrator.domain.errors import RunNotFound
+from orchestrator.domain.events import timestamp
+from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.runs import Run
+
+router = APIRouter(prefix=PREFIX, tags=["records"])
+_LARGEST: Final = 2**53
+_STREAM: Final = {
+    "description": "Events `status`, `event`, `worker`, `metric`, `log` and at last `end`",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+Columns = dict[str, list[Number | None]]
+
+
+@router.get("/runs/{ref}/attempts", **returns(200, AttemptList, 404))
+async def list_attempts(ref: str, parts: Given) -> Response:
+    """The lives of the run's controller, oldest first."""
+    run = await parts.record.find(ref)
+    return json_response({"attempts": [attempt_dict(row) for row in await parts.record.attempts(run.id)]})
+
+
+@router.get("/runs/{ref}/drivers", **returns(200, DriverList, 404))
+async def list_drivers(ref: str, parts: Given) -> Response:
+    """The Ray Jobs that held a controller of the run, oldest first."""
+    run = await parts.record.find(ref)
+    return json_response({"drivers": [driver_dict(row) for row in await parts.record.drivers(run.id)]})
+
+
+@router.get("/runs/{ref}/generations", **returns(200, GenerationList, 404))
+async def list_generations(ref: str, parts: Given) -> Response:
+    """Each membership of the worker group, oldest first."""
+    run = await parts.record.find(ref)
+    rows = await parts.record.generations(run.id)
+    return json_response({"generations": [generation_dict(row) for row in rows]})
+
+
+@router.get("/runs/{ref}/workers", **returns(200, WorkerList, 404))
+async def list_workers(ref: str, parts: Given) -> Response:
+    """All workers that the run ever had, each as it was last seen."""
+    run = await parts.record.find(ref)
+    roster = await roster_of(parts.record, run.id)
+    return json_response({"workers": [worker_dict(worker) for worker in roster.workers.values()]})
+
+
+@router.get("/runs/{ref}/checkpoints", **returns(200, CheckpointList, 404))
+async def list_checkpoints(ref: str, parts: Given) -> Response:
+    """Committed checkpoints, newest first."""
+    run = await parts.record.find(ref)
+    return json_response({"checkpoints": await asyncio.to_thread(_checkpoints, run)})
+
+
+@router.get("/runs/{ref}/audit", **returns(200, AuditReport, 404))
+async def audit_run(ref: str, parts: Given) -> Response:
+    """Whether each row of each epoch was used once, and the hash chain of the trajectory."""
+    run = await parts.record.find(ref)
+    report = await asyncio.to_thread(audit, await _directory(run))
+    return json_response(report.model_dump(mode="json"))
+
+
+@router.get("/runs/{ref}/events", **returns(200, EventList, 404))
+async def list_events(
+    ref: str,
+    parts: Given,
+    after: Annotated[int, Query(ge=0, le=_LARGEST, description="Only those with a greater `seq`")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+) -> Response:
+    """What happened to the run, oldest first; `seq` counts without gaps."""
+    run = await parts.record.find(ref)
+    events = await parts.record.events(run.id, after=after, limit=limit)
+    last = events[-1].seq if events else after
+    return json_response({"events": [event_dict(event) for event in events], "next_after": last})
+
+
+@router.get("/runs/{ref}/metrics", **returns(200, Columns, 404, description="Columns of equal length"))
+async def read_metrics(
+    ref: str,
+    parts: Given,
+    keys: Annotated[str | None, Query(description="Separated by commas; all of them by default")] = None,
+    from_step: Annotated[int, Query(ge=0, le=_LARGEST)] = 0,
+    max_points: Annotated[int, Query(ge=1, le=100_000)] = 1000,
+    agg: Annotated[Aggregate, Query(description="How neighbours become one")] = Aggregate.LAST,
+) -> Response:
+    """The metrics by step, at most `max_points` of them."""
+    run = await parts.record.find(ref)
+    names = [name.strip() for name in (keys or "").split(",") if name.strip()]
+    return await asyncio.to_thread(_metrics, parts, run, names, from_step, max_points, agg)
+
+
+@router.get("/runs/{ref}/logs", **returns(200, LogList, 404))
+async def read_logs(
+    ref: str,
+    parts: Given,
+    worker: Annotated[str | None, Query(max_length=100)] = None,
+    attempt: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None,
+    tail: Annotated[int, Query(ge=0, le=10_000, description="Lines of each worker")] = 200,
+    since: Annotated[
+        str | None, Query(max_length=100_000, description="`next` of the answer before: what came after")
+    ] = None,
+    q: Annotated[str, Query(max_length=1000, description="Only lines that contain this")] = "",
+) -> Response:
+    """What the workers printed: the last lines of the newest attempt, or what came since."""
+    run = await parts.record.find(ref)
+    query = LogQuery(worker, attempt, tail, q, ended=run.status.terminal)
+    directory = RunDirectory(run_folder(run))
+    if since:
+        lines, cursor = await asyncio.to_thread(next_lines, directory, query, LogCursor.parse(since))
+    else:
+        lines, cursor = await asyncio.to_thread(last_lines, directory, query, run.attempt)
+    return json_response({"lines": lines, "next": cursor.text()})
+
+
+@router.get("/runs/{ref}/stream", response_class=StreamingResponse, responses={200: _STREAM, **refusals(404)})
+async def stream_run(
+    ref: str,
+    parts: Given,
+    logs: Annotated[bool, Query(description="Also what the workers print from now on")] = False,
+    since: Annotated[str | None, Query(description="As Last-Event-ID, for a first connection")] = None,
+    last_event_id: Annotated[str | None, Header(description="The id of the last event received")] = None,
+) -> Response:
+    """Follow a run, from its beginning or from where an earlier stream ended, until it is over."""
+    place = Place.parse(last_event_id or since)
+    run = await parts.record.find(ref)
+    stream = RunStream(parts.record, parts.bulletin, run, place, with_logs=logs)
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(aiter(stream), headers=headers, media_type="text/event-stream")
+
+
+def _metrics(
+    parts: Parts, run: Run, names: list[str], from_step: int, max_points: int, aggregate: Aggregate
+) -> Response:
+    points = parts.points.points(RunDirectory(run_folder(run)))
+    found = columns(points, names, from_step=from_step, max_points=max_points, aggregate=aggregate)
+    return json_response(found)
+
+
+def _checkpoints(run: Run) -> list[dict[str, Any]]:
+    folder = RunDirectory(run_folder(run)).checkpoints
+    with storage_errors("read", folder):
+        return [
+            {
+                "name": path.name,
+                "step": int(path.name.rpartition("-")[2]),
+                "path": str(path),
+                "committed": timestamp(datetime.fromtimestamp((path / MANIFEST).stat().st_mtime, UTC)),
+            }
+            for path in find_checkpoints(folder)
+        ]
+
+
+async def _directory(run: Run) -> RunDirectory:
+    directory = RunDirectory(run_folder(run))
+    if not await asyncio.to_thread(directory.status_path.is_file):
+        raise RunNotFound(f"run {run.name} has no run directory yet", hint="it is made when the run starts")
+    return directory

@@ -1,0 +1,130 @@
+"""Runs and what belongs to them, as rows of the tables and back."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, Table
+
+from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Patience, Progress, Run, RunEvent
+from orchestrator.domain.status import EndReason, IncidentKind, RunStatus
+from orchestrator.store.tables import ATTEMPTS, DRIVERS, GENERATIONS, RUNS
+
+_COLUMNS: Final = ("id", "name", "queue", "priority", "created", "queued", "updated", "ended", "not_before")
+"""Those that hold a field of Run as it is."""
+_IN_BODY: Final = (
+    "labels",
+    "workers_min",
+    "workers_max",
+    "storage",
+    "reason",
+    "message",
+    "phase",
+    "started",
+    "attempt",
+    "driver",
+    "target",
+    "stop",
+    "stop_since",
+    "package",
+    "outbox_seq",
+    "event_seq",
+    "version",
+)
+RUN_COLUMNS: Final = tuple(RUNS.c[name] for name in (*_COLUMNS, "status", "spec", "body"))
+"""What `run_of` needs, in its order."""
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """All columns but those of the idempotency key."""
+    row = {name: getattr(run, name) for name in _COLUMNS}
+    row["status"] = str(run.status)
+    row["spec"] = run.spec_json
+    body = {name: getattr(run, name) for name in _IN_BODY}
+    body["labels"] = dict(run.labels)
+    # Most runs have none of either for most of their life.
+    if run.progress != _NO_PROGRESS:
+        body["progress"] = {**vars(run.progress), "metrics": dict(run.progress.metrics)}
+    if run.patience != _NO_PATIENCE:
+        body["patience"] = {**vars(run.patience), "counts": dict(run.patience.counts)}
+    row["body"] = _text(body)
+    return row
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """The run in a row of RUN_COLUMNS."""
+    columns, (status, spec, text) = row[:-3], row[-3:]
+    body = json.loads(text)
+    stop, progress, patience = body["stop"], body.get("progress"), body.get("patience")
+    return Run(
+        **dict(zip(_COLUMNS, columns, strict=True)),
+        **{
+            **body,
+            "stop": None if stop is None else EndReason(stop),
+            "progress": _NO_PROGRESS if progress is None else Progress(**progress),
+            "patience": _NO_PATIENCE if patience is None else _patience(patience),
+        },
+        status=RunStatus(status),
+        spec_json=spec,
+    )
+
+
+def event_row(event: RunEvent) -> dict[str, Any]:
+    return {**vars(event), "kind": str(event.kind), "facts": _text(dict(event.facts))}
+
+
+def event_of(row: Row[Any]) -> RunEvent:
+    return RunEvent(**{**row._mapping, "facts": json.loads(row.facts)})
+
+
+def label_rows(run: Run) -> list[dict[str, Any]]:
+    return [{"run_id": run.id, "name": name, "value": value} for name, value in run.labels.items()]
+
+
+def belongings(change: Change) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
+    """The rows of a change besides run, labels and events; new ones, or new values of known ones."""
+    if change.attempts:
+        yield ATTEMPTS, [_row(attempt, "run_id", "number") for attempt in change.attempts]
+    if change.drivers:
+        yield DRIVERS, [_row(driver, "run_id", "attempt", "number") for driver in change.drivers]
+    if change.generations:
+        yield GENERATIONS, [_row(formed, "run_id", "attempt", "number") for formed in change.generations]
+
+
+def attempt_of(row: Row[Any]) -> Attempt:
+    body = _fields(row)
+    reason = body["reason"]
+    return Attempt(**{**body, "reason": None if reason is None else EndReason(reason)})
+
+
+def driver_of(row: Row[Any]) -> Driver:
+    return Driver(**_fields(row))
+
+
+def generation_of(row: Row[Any]) -> GenerationRow:
+    body = _fields(row)
+    return GenerationRow(**{**body, "workers": tuple(body["workers"])})
+
+
+_NO_PROGRESS: Final = Progress()
+_NO_PATIENCE: Final = Patience()
+
+
+def _patience(body: Mapping[str, Any]) -> Patience:
+    counts = {IncidentKind(kind): count for kind, count in body["counts"].items()}
+    return Patience(**{**body, "counts": counts})
+
+
+def _row(value: Attempt | Driver | GenerationRow, *keys: str) -> dict[str, Any]:
+    fields = dict(vars(value))
+    row = {key: fields.pop(key) for key in keys}
+    return {**row, "body": _text(fields)}
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    fields = dict(row._mapping)
+    return {**json.loads(fields.pop("body")), **fields}
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
