@@ -27,6 +27,7 @@ _DRAIN_S = 2
 _IDLE_S = 75
 """For how long a connection on which nothing is asked stays open."""
 _SWITCH_S = 0.0005
+_GC_THRESHOLDS = (20_000, 50, 1000)
 _log = structlog.get_logger()
 
 
@@ -41,9 +42,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # What is there now stays: to look through it again and again would stop all requests meanwhile.
+            # What is there now stays: to look through it again and again would stop all requests meanwhile,
+            # 30 to 70 ms each time. What is made for a request is free of cycles and needs no looking for.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*_GC_THRESHOLDS)
             url = url_of(self._listener)
             write_service_file(self._service.settings, url)
             _log.info("the service listens", url=url, home=str(self._service.settings.home), pid=os.getpid())

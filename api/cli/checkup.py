@@ -1,10 +1,10 @@
 """What `tumbler doctor` looks at, each as a finding."""
 
 import importlib
-import re
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import socket
 import tempfile

@@ -22,14 +22,16 @@ from orchestrator.domain.events import timestamp, utc_now
 from orchestrator.domain.lifecycle_attempts import deadline_passed, is_overtime, retargeted, seconds_since
 from orchestrator.domain.runs import Run
 from orchestrator.domain.status import RunStatus
-from orchestrator.ports.cluster import Cluster, ClusterView
+from orchestrator.ports.cluster import Cluster, ClusterView, Node
 from orchestrator.ports.record import Record
 from orchestrator.ports.run_files import News, RunFiles
 from orchestrator.scheduling.admission import Plan, admit
 
 LEASE_TTL_S: Final = 3.0
-QUEUE_SEEN: Final = 200
-"""So many waiting runs are looked at in a round; whoever stands behind them is not first anyway."""
+QUEUE_SEEN: Final = 100
+"""So many waiting runs are looked at in a round, without those that can never fit; whoever stands behind them
+is not first anyway."""
+_HOPELESS_KNOWN: Final = 1000
 _LEASE_RENEWED_S: Final = 1.0
 _ROUND_S: Final = 0.2
 _IDLE_ROUND_S: Final = 1.0
@@ -71,6 +73,9 @@ class Reconciler:
             record, cluster, files, self._watch, self._memories, packages, on_change, clock, monotonic
         )
         self._plan = Plan()
+        self._hopeless: dict[str, str] = {}
+        """Gang claims that can never fit on the nodes there are now, and why."""
+        self._hopeless_on: tuple[Node, ...] = ()
         self._seen_all = True
         """The plan looked at everybody who waits."""
         self._token: int | None = None
@@ -108,8 +113,9 @@ class Reconciler:
             return self._watch.trouble
         if run.status is RunStatus.STARTING:
             return run.phase or None
-        if run.id in self._plan.waits or self._seen_all:
-            return self._plan.waits.get(run.id)
+        said = self._plan.waits.get(run.id) or self._hopeless.get(run.gang_claim)
+        if said is not None or self._seen_all:
+            return said
         return f"at least {QUEUE_SEEN} runs with higher or equal priority are ahead of it"
 
     # the loop
@@ -208,14 +214,23 @@ class Reconciler:
     async def _schedule(self, token: int) -> None:
         """Start whoever is first and fits, let others grow, and say why the rest waits."""
         now = self._clock()
-        waiting = await self._record.queue(now=timestamp(now), limit=QUEUE_SEEN)
+        view = self._watch.view if self._watch.there else None
         active = {run.id: run for run in await self._record.active()}
-        queued = [run for run in waiting if not await self._ended_by_deadline(run, token)]
-        self._busy, self._seen_all = bool(active), len(waiting) < QUEUE_SEEN
-        if not self._watch.there or self._watch.view is None:
-            self._plan = Plan()
-            return
-        self._plan = admit(queued, tuple(active.values()), self._watch.view)
+        if view is not None and view.nodes != self._hopeless_on:
+            self._hopeless, self._hopeless_on = {}, view.nodes
+        while True:
+            waiting = await self._record.queue(
+                now=timestamp(now), limit=QUEUE_SEEN, without=self._hopeless if view else ()
+            )
+            queued = [run for run in waiting if not await self._ended_by_deadline(run, token)]
+            self._plan = Plan() if view is None else admit(queued, tuple(active.values()), view)
+            self._seen_all = len(waiting) < QUEUE_SEEN
+            hopeless_before = len(self._hopeless)
+            if hopeless_before < _HOPELESS_KNOWN:
+                self._hopeless |= self._plan.hopeless
+            if self._seen_all or len(self._hopeless) == hopeless_before:
+                break
+        self._busy = bool(active)
         for run in queued:
             if run.id in self._plan.grants:
                 await self._grant(run, self._plan.grants[run.id], token)

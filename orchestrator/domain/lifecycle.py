@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orchestrator.domain.errors import Problem, SpecError, WrongStatus
 from orchestrator.domain.events import EventKind, event, timestamp
-from orchestrator.domain.runs import Change, Run
+from orchestrator.domain.runs import Change, Run, claim_of
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus, check_move
 
@@ -48,6 +48,7 @@ def new_run(spec: RunSpec, *, now: datetime, package: str | None = None, run_id:
         priority=spec.priority,
         workers_min=spec.workers.min,
         workers_max=spec.workers.max,
+        claim=claim_of(spec),
         storage=str(spec.checkpoint.storage_path),
         created=at,
         queued=at,

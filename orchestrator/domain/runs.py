@@ -1,5 +1,6 @@
 """What the service knows of a run: one row of it, and the rows of what became of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -50,6 +51,8 @@ class Run:
     workers_min: int
     """As scaled last; so is `workers_max`."""
     workers_max: int
+    claim: str
+    """What a worker and the data feed claim of the cluster; see `claim_of`."""
     storage: str
     """The folder in which the run directory `name` lies; absolute."""
     created: str
@@ -90,6 +93,11 @@ class Run:
     def spec(self) -> RunSpec:
         """Parsed anew each time (60 microseconds)."""
         return RunSpec.model_validate_json(self.spec_json)
+
+    @property
+    def gang_claim(self) -> str:
+        """The same for all runs that ask the same of the cluster in order to start."""
+        return f"{self.workers_min} {self.claim}"
 
     @property
     def active(self) -> bool:
@@ -167,6 +175,19 @@ class Change:
     """New ones, or new values of known ones; so are the drivers and generations."""
     drivers: tuple[Driver, ...] = ()
     generations: tuple[GenerationRow, ...] = ()
+
+
+def claim_of(spec: RunSpec) -> str:
+    """JSON: `worker` and `feed` in Ray's words (CPU and GPU in devices, memory in bytes), and the `labels`
+    that a worker's node must carry."""
+    resources = spec.resources
+    worker = {"CPU": resources.cpu, "GPU": resources.gpu, "memory": float(resources.memory or 0)}
+    claim = {
+        "worker": {kind: much for kind, much in worker.items() if much},
+        "feed": {"CPU": spec.data.cpus} if spec.data.cpus else {},
+        "labels": dict(sorted(resources.labels.items())),
+    }
+    return json.dumps(claim, separators=(",", ":"))
 
 
 def submission_id(run: Run, driver: int) -> str:

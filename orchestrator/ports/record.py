@@ -4,7 +4,7 @@ Two keep it: `orchestrator.store.memory` (gone with the process) and `orchestrat
 suite, `tests/unit/test_record_contract.py`, runs on both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,8 +90,11 @@ class Record(Protocol):
         """All runs in an ACTIVE status, the oldest first."""
         ...
 
-    async def queue(self, *, now: str, limit: int) -> Sequence[Run]:
-        """QUEUED runs whose back-off is over: greatest priority first, then the longest queued."""
+    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
+        """QUEUED runs whose back-off is over: greatest priority first, then the longest queued.
+
+        Runs that never started and have one of the gang claims in `without` are left out.
+        """
         ...
 
     async def num_ahead(self, run: Run) -> int:

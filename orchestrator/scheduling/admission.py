@@ -24,6 +24,8 @@ class Plan:
     """Run id -> how many workers a living run is granted from now on: more than before."""
     waits: Mapping[str, str] = field(default_factory=dict)
     """Run id -> one sentence on why it does not start."""
+    hopeless: Mapping[str, str] = field(default_factory=dict)
+    """Gang claim that these nodes can never hold -> that sentence."""
 
 
 def admit(queued: Sequence[Run], active: Sequence[Run], view: ClusterView) -> Plan:
@@ -35,10 +37,13 @@ def admit(queued: Sequence[Run], active: Sequence[Run], view: ClusterView) -> Pl
     grants: dict[str, int] = {}
     waits: dict[str, str] = {}
     ahead: dict[str, int] = {}
+    never: dict[str, str | None] = {}
     for run in queued:
-        never = _never_fits(run, view)
-        if never is not None:
-            waits[run.id] = never
+        claim = run.gang_claim
+        if claim not in never:
+            never[claim] = _never_fits(run, view)
+        if (hopeless := never[claim]) is not None:
+            waits[run.id] = hopeless
         elif ahead.get(run.queue):
             waits[run.id] = _behind(ahead[run.queue])
             ahead[run.queue] += 1
@@ -55,7 +60,7 @@ def admit(queued: Sequence[Run], active: Sequence[Run], view: ClusterView) -> Pl
         more = room.take_more(need_of(run), run.workers_max - held)
         if more:
             (grants if run.id in grants else targets)[run.id] = held + more
-    return Plan(grants, targets, waits)
+    return Plan(grants, targets, waits, {claim: said for claim, said in never.items() if said is not None})
 
 
 def _may_grow(run: Run) -> bool:

@@ -4,13 +4,13 @@ The record knows how many workers a run holds, not where they are. So what is he
 rule in the same order each time, which can differ from where Ray placed it; Ray has the last word.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from orchestrator.domain.runs import Run
-from orchestrator.domain.spec import RunSpec
 from orchestrator.ports.cluster import ClusterView, Node
 
 _ROUNDING: Final = 1e-6
@@ -37,16 +37,12 @@ class Need:
 
 
 def need_of(run: Run) -> Need:
-    return _need(run.spec_json)
+    return _need(run.claim)
 
 
 @lru_cache(maxsize=4096)
-def _need(spec_json: str) -> Need:
-    spec = RunSpec.model_validate_json(spec_json)
-    resources = spec.resources
-    worker = {"CPU": resources.cpu, "GPU": resources.gpu, "memory": float(resources.memory or 0)}
-    feed = {"CPU": spec.data.cpus}
-    return Need(_positive(worker), _positive(feed), dict(resources.labels))
+def _need(claim: str) -> Need:
+    return Need(**json.loads(claim))
 
 
 def amount(kind: str, much: float) -> str:
@@ -127,7 +123,3 @@ class Room:
 
 def totals(nodes: Iterable[Node], kind: str) -> float:
     return sum(node.resources.get(kind, 0.0) for node in nodes if node.alive)
-
-
-def _positive(resources: Mapping[str, float]) -> dict[str, float]:
-    return {kind: much for kind, much in resources.items() if much > 0}

@@ -1,6 +1,6 @@
 """The record in memory: complete, quick, and gone with the process."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -105,8 +105,13 @@ class MemoryRecord:
     async def active(self) -> Sequence[Run]:
         return sorted((run for run in self._runs() if run.active), key=lambda run: (run.created, run.id))
 
-    async def queue(self, *, now: str, limit: int) -> Sequence[Run]:
-        due = [run for run in self._queued() if run.not_before is None or run.not_before <= now]
+    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
+        due = [
+            run
+            for run in self._queued()
+            if (run.not_before is None or run.not_before <= now)
+            and not (run.started is None and run.gang_claim in without)
+        ]
         return sorted(due, key=_turn)[:limit]
 
     async def num_ahead(self, run: Run) -> int:

@@ -16,6 +16,7 @@ _IN_BODY: Final = (
     "labels",
     "workers_min",
     "workers_max",
+    "claim",
     "storage",
     "reason",
     "message",
@@ -40,6 +41,8 @@ def run_row(run: Run) -> dict[str, Any]:
     row = {name: getattr(run, name) for name in _COLUMNS}
     row["status"] = str(run.status)
     row["spec"] = run.spec_json
+    # Who has started is never left out of the queue: it may have a deadline.
+    row["gang_claim"] = run.gang_claim if run.started is None else ""
     body = {name: getattr(run, name) for name in _IN_BODY}
     body["labels"] = dict(run.labels)
     # Most runs have none of either for most of their life.

@@ -1,7 +1,7 @@
 """The record in an SQLite file: one writer with group commit, and readers that never wait for it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
@@ -91,8 +91,8 @@ class SqlRecord:
     async def active(self) -> Sequence[Run]:
         return await self._read(sql_reads.active)
 
-    async def queue(self, *, now: str, limit: int) -> Sequence[Run]:
-        return await self._read(sql_reads.queue, now, limit)
+    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
+        return await self._read(sql_reads.queue, now, limit, without)
 
     async def num_ahead(self, run: Run) -> int:
         return await self._read(sql_reads.num_ahead, run)

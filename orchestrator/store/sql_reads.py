@@ -1,6 +1,6 @@
 """What readers ask of the database; each function in a snapshot of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
@@ -53,9 +53,9 @@ def active(connection: Connection) -> list[Run]:
     return _runs(connection, select(*RUN_COLUMNS).where(living).order_by(_c.created, _c.id))
 
 
-def queue(connection: Connection, now: str, limit: int) -> list[Run]:
+def queue(connection: Connection, now: str, limit: int, without: Collection[str]) -> list[Run]:
     due = _c.not_before.is_(None) | (_c.not_before <= now)
-    statement = select(*RUN_COLUMNS).where(_QUEUED, due)
+    statement = select(*RUN_COLUMNS).where(_QUEUED, due, _c.gang_claim.not_in(without))
     return _runs(connection, statement.order_by(_c.priority.desc(), _c.queued, _c.id).limit(limit))
 
 

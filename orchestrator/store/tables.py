@@ -42,6 +42,7 @@ RUNS: Final = Table(
     Column("updated", String, nullable=False),
     Column("ended", String),
     Column("not_before", String),
+    Column("gang_claim", String, nullable=False),
     Column("idempotency_key", String),
     Column("body_sha256", String),
     Column("spec", Text, nullable=False),
@@ -55,7 +56,7 @@ Index("runs_by_status", _c.status, _c.created, _c.id)
 Index("runs_by_created", _c.created, _c.id)
 Index("runs_by_priority", _c.priority, _c.id)
 Index("runs_by_updated", _c.updated, _c.id)
-Index("runs_by_turn", _c.status, _c.priority.desc(), _c.queued, _c.id)
+Index("runs_by_turn", _c.status, _c.priority.desc(), _c.queued, _c.id, _c.gang_claim, _c.not_before)
 Index("runs_by_ended", _c.ended, sqlite_where=HAS_ENDED, postgresql_where=HAS_ENDED)
 Index("runs_by_key", _c.idempotency_key, unique=True, sqlite_where=HAS_KEY, postgresql_where=HAS_KEY)
 

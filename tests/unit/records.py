@@ -44,6 +44,7 @@ def run(number: int = 1, **fields: Any) -> Run:
         "priority": 50,
         "workers_min": 1,
         "workers_max": 4,
+        "claim": '{"worker":{"CPU":1.0},"feed":{},"labels":{}}',
         "storage": "/runs",
         "created": time(number),
         "queued": time(number),

@@ -186,6 +186,19 @@ async def test_the_queue_goes_by_priority_and_then_by_age(record: Record) -> Non
     assert ahead == [0, 1, 2, 3]
 
 
+async def test_the_queue_can_leave_out_those_that_ask_for_too_much_but_none_that_has_started(
+    record: Record,
+) -> None:
+    await record.add(new(1, workers_min=8))
+    await record.add(new(2, workers_min=8, started=time(3)))
+    await record.add(new(3, workers_min=2))
+    too_much = (await record.find("run-1")).gang_claim
+    assert [run.name for run in await record.queue(now=time(9), limit=9, without={too_much})] == [
+        "run-2",
+        "run-3",
+    ]
+
+
 async def test_active_runs_are_those_that_may_hold_workers_oldest_first(record: Record) -> None:
     for number in (4, 3, 2, 1):
         await record.add(new(number))

@@ -8,7 +8,7 @@ from orchestrator.domain.events import EventKind, event
 from orchestrator.domain.journal import JournalWriter
 from orchestrator.domain.orders import Orders
 from orchestrator.domain.run_directory import RunDirectory, RunState
-from orchestrator.domain.runs import Run
+from orchestrator.domain.runs import Run, claim_of
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
 from orchestrator.store.run_files import RunFolders
@@ -29,6 +29,7 @@ def run(storage: Path, *, attempt: int = 1, id: str = "r1", workers: str = "1:4"
         priority=50,
         workers_min=1,
         workers_max=4,
+        claim=claim_of(spec),
         storage=str(storage),
         created=TIME,
         queued=TIME,

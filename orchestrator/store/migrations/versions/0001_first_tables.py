@@ -69,6 +69,7 @@ def _runs() -> None:
         sa.Column("updated", sa.String, nullable=False),
         sa.Column("ended", sa.String),
         sa.Column("not_before", sa.String),
+        sa.Column("gang_claim", sa.String, nullable=False),
         sa.Column("idempotency_key", sa.String),
         sa.Column("body_sha256", sa.String),
         sa.Column("spec", sa.Text, nullable=False),
@@ -78,7 +79,11 @@ def _runs() -> None:
     op.create_index("runs_by_created", "runs", ["created", "id"])
     op.create_index("runs_by_priority", "runs", ["priority", "id"])
     op.create_index("runs_by_updated", "runs", ["updated", "id"])
-    op.create_index("runs_by_turn", "runs", ["status", sa.text("priority DESC"), "queued", "id"])
+    op.create_index(
+        "runs_by_turn",
+        "runs",
+        ["status", sa.text("priority DESC"), "queued", "id", "gang_claim", "not_before"],
+    )
     _partial_index("runs_by_ended", "ended IS NOT NULL", "ended")
     _partial_index("runs_by_key", "idempotency_key IS NOT NULL", "idempotency_key", unique=True)
 
