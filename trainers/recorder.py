@@ -154,8 +154,7 @@ class Recorder:
         self._update(force=True, phase=phase, workers=workers)
 
     def close(self) -> None:
-        """Put everything on the disk; the second time it does nothing. Raises StorageError where that cannot be
-        done."""
+        """Put everything on the disk; a second time does nothing. Raises StorageError where it cannot."""
         if self._closed:
             return
         for journal in (self._events, self._metrics, self._ledger, self._chain):
