@@ -15,6 +15,10 @@ class HeadFailed(TumblerError):
     """A Ray head could not be started."""
 
 
+class DriverRefused(TumblerError):
+    """Ray will never start this driver, however often it is asked."""
+
+
 class PackageRefused(TumblerError):
     """A folder of code that cannot be shipped."""
 

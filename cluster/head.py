@@ -6,32 +6,37 @@ elsewhere and go on as new attempts. So a new head starts with an empty store, a
 group of the one before.
 
 Ray listens on the address of the machine, whatever it is told, and runs code for whoever reaches it. So a
-head has a token of its own, which its processes and the service find through their environment.
+head has a token of its own, which its processes and the service find through their environment. Token mode
+was tried end to end with Ray 2.60: head, Ray Jobs, drivers with actors, a GCS that dies and comes back.
+
+Started without what nothing here uses: no autoscaler, no log monitor (workers write into the run directory),
+and Ray's client server, which no flag leaves out, is ended at once.
 """
 
+import fcntl
 import json
 import os
-import random
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from cluster.daemons import MARK, Daemon, daemons_of, end_all
+from cluster.daemons import MARK, Daemon, Household
 from cluster.errors import HeadFailed
-from orchestrator.domain.disk import replace_text, storage_errors
+from cluster.ports import free_ports
+from orchestrator.domain.disk import storage_errors
 
 _START_WITHIN_S: Final = 120.0
-_END_WITHIN_S: Final = 3.0
-_FIRST_PORT, _LAST_PORT = 20100, 29999
-"""Outside the range from which Ray takes its workers' ports, and below that of outgoing connections."""
+_END_WITHIN_S: Final = 1.5
 _PORTS: Final = (
     "port",
     "dashboard-port",
@@ -41,6 +46,8 @@ _PORTS: Final = (
     "ray-client-server-port",
 )
 _GCS_MAY_BE_AWAY_S: Final = 600
+_KEPT: Final = ("gcs_server", "dashboard")
+_STORE: Final = "RAY_gcs_storage_path"
 
 Auth = Literal["token", "disabled"]
 
@@ -58,8 +65,8 @@ class Head:
     home: str
     env: Mapping[str, str]
     """What a process needs in its environment to be let in."""
-    kept: tuple[Daemon, ...] = ()
-    """The daemons that can be started again when they die: the GCS and the dashboard."""
+    daemons: tuple[Daemon, ...] = ()
+    """Those that the head stands and falls with: GCS, dashboard and raylet, as they were started."""
 
     @classmethod
     def load(cls, home: Path) -> Self | None:
@@ -72,40 +79,107 @@ class Head:
         """The head that was started last and never stopped, living or not."""
         try:
             content = json.loads(_record(home).read_text())
-            kept = tuple(Daemon(one["pid"], tuple(one["command"]), one["env"]) for one in content.pop("kept"))
-            return cls(**content, kept=kept)
+            daemons = [Daemon(**{**one, "command": tuple(one["command"])}) for one in content.pop("daemons")]
+            return cls(**content, daemons=tuple(daemons))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Of the daemons as they were started, by program."""
+        return {daemon.program: daemon.pid for daemon in self.daemons}
+
+    def household(self) -> Household:
+        """To look for all its processes."""
+        return Household(MARK, self.id, {daemon.session for daemon in self.daemons})
+
     def alive(self) -> bool:
-        return any(Path(daemon.command[0]).name == "raylet" for daemon in daemons_of(self.id))
+        return any(daemon.is_alive() for daemon in self.daemons if daemon.program == "raylet")
 
     def stop(self) -> None:
-        """End every process of the head and what it left in the temporary folder. Safe to call twice."""
-        end_all(self.id, patience_s=_END_WITHIN_S)
+        """End every process of the head and what it left in the temporary folder. Safe to call twice.
+
+        Its drivers are killed, not told to stop: their runs go on under the next head.
+        """
+        self.household().end(patience_s=_END_WITHIN_S)
         shutil.rmtree(self.temp_dir, ignore_errors=True)
         shutil.rmtree(_gcs_store(Path(self.home)), ignore_errors=True)
         _record(Path(self.home)).unlink(missing_ok=True)
 
 
 def start_head(
-    home: Path, *, num_cpus: int | None = None, num_gpus: int | None = None, auth: Auth = "token"
+    home: Path,
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    host: str = "127.0.0.1",
+    auth: Auth = "token",
 ) -> Head:
-    """Start a head; takes about six seconds. What is left of an earlier one of this home is removed first.
+    """Start a head, in four to seven seconds. What is left of an earlier one of this home is removed first.
 
-    Raises HeadFailed where Ray does not start, and where the home has a head that lives.
+    `host` is where the dashboard listens, which takes jobs. Raises HeadFailed where Ray does not start, and
+    where the home has a head that lives; StorageError.
     """
+    with _alone(home):
+        _clear(home)
+        head_id = secrets.token_hex(8)
+        household = Household(MARK, head_id)
+        access = _access(home, auth)
+        temp_dir = tempfile.mkdtemp(prefix="tumbler-", dir="/tmp")  # a socket's path must be short
+        ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+        try:
+            _start(_environment(home, head_id, access), temp_dir, host, ports, num_cpus, num_gpus)
+            found = household.look()
+            head = Head(
+                id=head_id,
+                address=_gcs_address(found),
+                dashboard_url=f"http://{host}:{ports['dashboard-port']}",
+                temp_dir=temp_dir,
+                home=str(home),
+                env=access,
+                daemons=tuple(daemon for daemon in found if daemon.program in (*_KEPT, "raylet")),
+            )
+            _write_record(home, head)
+        except BaseException:
+            household.end(patience_s=_END_WITHIN_S)
+            shutil.rmtree(temp_dir, ignore_errors=True)
+            raise
+    for daemon in found:
+        if daemon.program == "ray.util.client.server" and daemon.is_alive():
+            os.kill(daemon.pid, signal.SIGKILL)
+    return head
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Two heads that start at once would overwrite each other's record, and one would be lost."""
+    with storage_errors("create", home):
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "head.lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HeadFailed(f"another Ray head of {home} is being started right now") from None
+        yield
+
+
+def _clear(home: Path) -> None:
+    """Only where no process lives may the store of the GCS be emptied."""
     before = Head.recorded(home)
     if before is not None:
         if before.alive():
             raise HeadFailed(f"{home} has a Ray head that is running at {before.address}")
         before.stop()
+    Household(_STORE, str(_gcs_store(home))).end(patience_s=_END_WITHIN_S)
     with storage_errors("create", home):
         shutil.rmtree(_gcs_store(home), ignore_errors=True)
-        _gcs_store(home).mkdir(parents=True)
-    head_id = secrets.token_hex(8)
-    access = _access(home, auth)
-    environment = {
+        _gcs_store(home).mkdir()
+
+
+def _environment(home: Path, head_id: str, access: Mapping[str, str]) -> dict[str, str]:
+    """Nothing that says RAY_ is inherited: another Ray may be set up there."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         **access,
         MARK: head_id,
@@ -113,50 +187,16 @@ def start_head(
         "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_gcs_storage": "rocksdb",
-        "RAY_gcs_storage_path": str(_gcs_store(home)),
+        _STORE: str(_gcs_store(home)),
         # How long raylet and workers go on without a GCS.
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(_GCS_MAY_BE_AWAY_S),
     }
-    temp_dir = tempfile.mkdtemp(prefix="tumbler-ray-", dir="/tmp")  # a socket's path must be short
-    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-    try:
-        _start(environment, temp_dir, ports, num_cpus, num_gpus)
-        head = Head(
-            id=head_id,
-            address=_gcs_address(head_id),
-            dashboard_url=f"http://127.0.0.1:{ports['dashboard-port']}",
-            temp_dir=temp_dir,
-            home=str(home),
-            env=access,
-            kept=tuple(daemon for daemon in daemons_of(head_id) if _is_kept(daemon)),
-        )
-        replace_text(_record(home), json.dumps(asdict(head), indent=2))
-        _record(home).chmod(0o600)
-    except BaseException:
-        end_all(head_id, patience_s=_END_WITHIN_S)
-        shutil.rmtree(temp_dir, ignore_errors=True)
-        raise
-    return head
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on now."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.SystemRandom().randint(_FIRST_PORT, _LAST_PORT)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
 
 
 def _start(
     environment: Mapping[str, str],
     temp_dir: str,
+    host: str,
     ports: Mapping[str, int],
     num_cpus: int | None,
     num_gpus: int | None,
@@ -167,8 +207,14 @@ def _start(
         "--head",
         "--disable-usage-stats",
         "--include-log-monitor=false",
-        "--dashboard-host=127.0.0.1",
+        "--no-monitor",
+        "--include-dashboard=true",
+        f"--dashboard-host={host}",
+        f"--node-name={socket.gethostname()}",
         f"--temp-dir={temp_dir}",
+        # Any free ones: two Rays that count up from the same port take each other's.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
         *(f"--{name}={port}" for name, port in ports.items()),
         *([f"--num-cpus={num_cpus}"] if num_cpus is not None else []),
         *([f"--num-gpus={num_gpus}"] if num_gpus is not None else []),
@@ -213,19 +259,23 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _gcs_address(head_id: str) -> str:
-    for daemon in daemons_of(head_id):
-        if Path(daemon.command[0]).name == "raylet":
-            found = re.search(r"--gcs-address=(\S+)", " ".join(daemon.command))
-            if found:
-                return found[1]
+def _gcs_address(daemons: Iterable[Daemon]) -> str:
+    for daemon in daemons:
+        found = re.search(r"--gcs-address=(\S+)", " ".join(daemon.command))
+        if daemon.program == "raylet" and found:
+            return found[1]
     raise HeadFailed("Ray started, and its raylet was gone at once")
 
 
-def _is_kept(daemon: Daemon) -> bool:
-    return Path(daemon.command[0]).name == "gcs_server" or any(
-        argument.endswith("/dashboard/dashboard.py") for argument in daemon.command
-    )
+def _write_record(home: Path, head: Head) -> None:
+    """For the owner alone: the environments in it may hold anything."""
+    path = _record(home)
+    aside = path.with_suffix(".new")
+    with storage_errors("write", path):
+        aside.unlink(missing_ok=True)
+        with open(aside, "x", opener=_private) as file:
+            json.dump(asdict(head), file, indent=2)
+        aside.replace(path)
 
 
 def _record(home: Path) -> Path:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from pathspec import GitIgnoreSpec
 
 from cluster.errors import PackageRefused
+from orchestrator.domain.disk import storage_errors
 
 LARGEST_PACKAGE: Final = 200 << 20
 """Bytes, of the files before they are compressed; code is small, and data belong elsewhere."""
@@ -41,11 +42,7 @@ def pack(folder: Path, exclude: Sequence[str] = ()) -> Package:
     if not folder.is_dir():
         raise PackageRefused(f"{folder} is not a folder")
     root = folder.resolve()
-    for name in OUR_PACKAGES:
-        if (root / name).is_dir() and any((root / name).glob("*.py")):
-            raise PackageRefused(
-                f"{folder} has a folder named '{name}', which is the name of a package of Tumbler; rename it"
-            )
+    _check_names(folder, root)
     files = list(_files(root, GitIgnoreSpec.from_lines([*_NEVER, *exclude])))
     num_bytes = sum(path.stat().st_size for _, path in files)
     if num_bytes > LARGEST_PACKAGE:
@@ -55,8 +52,33 @@ def pack(folder: Path, exclude: Sequence[str] = ()) -> Package:
             f"the largest file is {path} with {largest >> 20} MiB",
             hint="name what is not needed in code.exclude, or give code.working_dir a smaller folder",
         )
-    content = _archive(files)
+    content = archive_of(files)
     return Package(hashlib.sha256(content).hexdigest(), content)
+
+
+def archive_of(files: Iterable[tuple[str, Path]]) -> bytes:
+    """A zip archive of (name in it, file), without times and owners. Raises StorageError."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, path in files:
+            entry = zipfile.ZipInfo(name, _SAME_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with storage_errors("read", path):
+                runnable = path.stat().st_mode & 0o100
+                entry.external_attr = (0o100755 if runnable else 0o100644) << 16
+                archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def _check_names(folder: Path, root: Path) -> None:
+    """Where ours come first on the import path, theirs could never be imported."""
+    for name in OUR_PACKAGES:
+        kind = "folder" if any((root / name).glob("*.py")) else "file"
+        if kind == "folder" or (root / f"{name}.py").is_file():
+            called = name if kind == "folder" else f"{name}.py"
+            raise PackageRefused(
+                f"{folder} has a {kind} named '{called}', the name of a package of Tumbler; rename it"
+            )
 
 
 def _files(root: Path, excluded: GitIgnoreSpec) -> Iterator[tuple[str, Path]]:
@@ -70,7 +92,7 @@ def _files(root: Path, excluded: GitIgnoreSpec) -> Iterator[tuple[str, Path]]:
             name for name in folders if not excluded.match_file((relative / name).as_posix() + "/")
         )
         for name in folders:
-            _check_no_loop(here / name, here)
+            _check_no_loop(here / name, root)
         for name in names:
             path = here / name
             inside = (relative / name).as_posix()
@@ -89,20 +111,12 @@ def _check_inside(path: Path, root: Path) -> None:
         )
 
 
-def _check_no_loop(folder: Path, parent: Path) -> None:
-    if folder.is_symlink() and parent.resolve().is_relative_to(folder.resolve()):
+def _check_no_loop(folder: Path, root: Path) -> None:
+    if not folder.is_symlink():
+        return
+    target = folder.resolve()
+    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
+    if any(parent.resolve().is_relative_to(target) for parent in above):
         raise PackageRefused(
             f"{folder} links to a folder that it lies in", hint="name the link in code.exclude"
         )
-
-
-def _archive(files: Sequence[tuple[str, Path]]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in files:
-            entry = zipfile.ZipInfo(name, _SAME_TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            runnable = os.access(path, os.X_OK)
-            entry.external_attr = (0o100755 if runnable else 0o100644) << 16
-            archive.writestr(entry, path.read_bytes())
-    return buffer.getvalue()

@@ -18,6 +18,9 @@ from orchestrator.ports.cluster import Cluster, ClusterView, DriverStatus
 from orchestrator.ports.run_files import News, RunFiles
 
 _LOOK_EVERY_S: Final = 1.0
+_LOOK_AT_LEAST_EVERY_S: Final = 4.0
+_LOOKING_SHARE: Final = 0.02
+"""Of the time: a look takes longer on a busy machine, and makes it busier."""
 _log = structlog.get_logger()
 
 
@@ -65,7 +68,7 @@ class ClusterWatch:
 
     async def _look(self) -> None:
         self.begun += 1
-        number, self._due = self.begun, self._monotonic() + _LOOK_EVERY_S
+        number, begun = self.begun, self._monotonic()
         try:
             # The nodes before the drivers: whoever sees a driver may rely on its node being seen.
             view = await asyncio.to_thread(self._cluster.view)
@@ -77,6 +80,9 @@ class ClusterWatch:
             _log.exception("the cluster cannot be read")
         else:
             self.view, self.drivers, self.answered, self.trouble = view, drivers, number, None
+        finally:
+            took_s = self._monotonic() - begun
+            self._due = begun + min(_LOOK_AT_LEAST_EVERY_S, max(_LOOK_EVERY_S, took_s / _LOOKING_SHARE))
 
 
 @dataclass

@@ -6,7 +6,7 @@ is there. Of several services on one record the one with the lease acts; the oth
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic as process_monotonic
@@ -28,7 +28,7 @@ from orchestrator.ports.run_files import News, RunFiles
 from orchestrator.scheduling.admission import Plan, admit
 
 LEASE_TTL_S: Final = 3.0
-QUEUE_SEEN: Final = 100
+QUEUE_SEEN: Final = 50
 """So many waiting runs are looked at in a round, without those that can never fit; whoever stands behind them
 is not first anyway."""
 _HOPELESS_KNOWN: Final = 1000
@@ -36,6 +36,8 @@ _LEASE_RENEWED_S: Final = 1.0
 _ROUND_S: Final = 0.2
 _IDLE_ROUND_S: Final = 1.0
 _PRUNE_EVERY_S: Final = 3600.0
+_SCHEDULING_SHARE: Final = 0.02
+"""Of the time: while thousands are submitted, looking through the queue must not hold them up."""
 _log = structlog.get_logger()
 
 
@@ -76,6 +78,8 @@ class Reconciler:
         self._hopeless: dict[str, str] = {}
         """Gang claims that can never fit on the nodes there are now, and why."""
         self._hopeless_on: tuple[Node, ...] = ()
+        self._rest_until = float("-inf")
+        """Before that nobody is scheduled."""
         self._seen_all = True
         """The plan looked at everybody who waits."""
         self._token: int | None = None
@@ -149,7 +153,8 @@ class Reconciler:
             told = await asyncio.gather(*(news_of(self._files, run) for run in active))
             for run, news in zip(active, told, strict=True):
                 await self._mind(run, news, token)
-            await self._schedule(token)
+            # Only a round makes a run active: where none was, none is.
+            await self._schedule(await self._record.active() if active else (), token)
             await self._hands.settle()
             await self._prune()
         except LeaseLost:
@@ -211,11 +216,15 @@ class Reconciler:
         with contextlib.suppress(StorageError):  # the record's own disk: the next round tries again
             await self._hands.carry_out(run, decide_blindly(run, error.message, for_s, self._clock()), token)
 
-    async def _schedule(self, token: int) -> None:
+    async def _schedule(self, living: Sequence[Run], token: int) -> None:
         """Start whoever is first and fits, let others grow, and say why the rest waits."""
+        begun = self._monotonic()
+        self._busy = True
+        if begun < self._rest_until:
+            return
         now = self._clock()
         view = self._watch.view if self._watch.there else None
-        active = {run.id: run for run in await self._record.active()}
+        active = {run.id: run for run in living}
         if view is not None and view.nodes != self._hopeless_on:
             self._hopeless, self._hopeless_on = {}, view.nodes
         while True:
@@ -237,6 +246,8 @@ class Reconciler:
         for run_id, target in self._plan.targets.items():
             await self._retarget(active[run_id], target, token)
         self._busy = self._busy or bool(self._plan.grants)
+        ended = self._monotonic()
+        self._rest_until = ended + (ended - begun) / _SCHEDULING_SHARE
 
     async def _ended_by_deadline(self, run: Run, token: int) -> bool:
         if not is_overtime(run, self._clock()):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 
-from orchestrator.domain.errors import StorageError
+from orchestrator.domain.errors import DiskFull, StorageError
 
 _FULL = "free some space there, or set checkpoint.storage to another disk"
 _DENIED = "give this user write access, or set checkpoint.storage to a folder it may write to"
@@ -25,8 +25,8 @@ _FIXES = MappingProxyType(
 
 @contextlib.contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turns an OSError of the body into StorageError `cannot ACTION PATH: REASON`, with the fix as its
-    hint.
+    """Turns an OSError of the body into StorageError `cannot ACTION PATH: REASON`, with the fix as its hint;
+    into DiskFull where that is the reason.
     """
     try:
         yield
@@ -34,7 +34,8 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
         fix = _FIXES.get(
             error.errno or 0, "check that the disk is there, or set checkpoint.storage to another"
         )
-        raise StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=fix) from error
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        raise kind(f"cannot {action} {path}: {error.strerror or error}", hint=fix) from error
 
 
 def replace_text(path: Path, text: str, *, durable: bool = True) -> None:

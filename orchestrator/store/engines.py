@@ -15,8 +15,8 @@ from orchestrator.domain.errors import DiskFull, StorageError
 _BUSY_MS: Final = 5000
 """How long to wait for another process that writes."""
 _CACHE_KIB: Final = 16 * 1024
-_WAL_PAGES: Final = 1000
-"""Of 4 KiB: how far the log grows before it is copied into the file; more at once would hold up commits."""
+_WAL_PAGES: Final = 16_000
+"""Of 4 KiB: how far the log may grow until the writer copies it itself; the checkpointer comes before."""
 _FULL_BYTES: Final = 1 << 20
 """With less room than this, any failure of the disk is put down to it."""
 _NOT_OF_THE_DISK: Final = (IntegrityError, InterfaceError, ProgrammingError)
@@ -44,7 +44,7 @@ def writing(path: Path) -> Engine:
         "foreign_keys = ON",
         f"cache_size = -{_CACHE_KIB}",
         f"wal_autocheckpoint = {_WAL_PAGES}",
-        f"journal_size_limit = {_WAL_PAGES * 4096 * 16}",
+        f"journal_size_limit = {_WAL_PAGES * 4096}",
     )
 
 

@@ -14,6 +14,7 @@ from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import Added, Decide, IdempotencyKey, RunPage, RunQuery
 from orchestrator.store import sql_reads, sql_writes
+from orchestrator.store.checkpointer import Checkpointer
 from orchestrator.store.engines import is_of_the_disk, migrating, path_of, reading, storage_error, writing
 from orchestrator.store.schema import migrate
 from orchestrator.store.writer import NewRun, Writer
@@ -32,6 +33,7 @@ class SqlRecord:
         """Trusts that the tables are there; `open` makes them."""
         self._path = path
         self._writer = Writer(writing(path), path, sql_writes.add_all)
+        self._checkpointer = Checkpointer(path, self._writer)
         self._engine = reading(path, _NUM_READERS)
         self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="record-reader")
 
@@ -117,6 +119,7 @@ class SqlRecord:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._checkpointer.close()
         self._writer.close()
         self._readers.shutdown()
         self._engine.dispose()

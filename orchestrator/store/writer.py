@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -62,6 +62,9 @@ class Writer:
         self._add_all = add_all
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self.num_commits = 0
+        self.log_is_copied = False
+        """Set by the checkpointer: but for the last pages, which only the writer can be quick enough for."""
         self._thread = threading.Thread(target=self._run, name="record-writer", daemon=True)
         self._thread.start()
 
@@ -94,6 +97,7 @@ class Writer:
             going_on = len(jobs) == len(waiting)
             if jobs:
                 _answer(zip(jobs, self._outcomes(jobs), strict=True))
+                self._begin_log_anew()
             if len(jobs) > 1 and going_on:
                 # Many write: let more of them gather, for a transaction costs as much as ten runs in it.
                 time.sleep(_GATHER_S)
@@ -103,6 +107,13 @@ class Writer:
         with suppress(queue.Empty):
             for _ in range(_MOST_AT_ONCE - 1):
                 yield self._jobs.get_nowait()
+
+    def _begin_log_anew(self) -> None:
+        """Copies the last pages of the log, after which SQLite writes it from its beginning again."""
+        if self.log_is_copied:
+            self.log_is_copied = False
+            with suppress(Exception), closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _outcomes(self, jobs: Sequence[_Job]) -> list[Any]:
         try:
@@ -127,6 +138,7 @@ class Writer:
                 else:
                     outcomes += [_attempt(connection, work) for work in cast("list[Work]", requests)]
             reach("before-commit")
+        self.num_commits += 1
         reach("after-commit")
         return outcomes
 

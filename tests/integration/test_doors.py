@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -146,6 +147,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         for pid in wait_gone(family, within_s=10):
             os.kill(pid, signal.SIGKILL)
         log.close()
+        shutil.rmtree(temp, ignore_errors=True)
 
 
 def submit(head: Head, spec: Path) -> tuple[JobSubmissionClient, str]:
