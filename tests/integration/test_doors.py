@@ -81,6 +81,7 @@ def test_a_stopped_run_commits_a_last_checkpoint_and_leaves_no_process(
     assert wait_gone(family, within_s=10) == set()
 
 
+@pytest.mark.long
 def test_a_stopped_run_resumes_where_it_was_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trainers.main", "--num-cpus", "2", str(write_spec(tmp_path))]
     process = subprocess.Popen(command, cwd=ROOT, env=environment_without_ray(), stderr=subprocess.DEVNULL)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason
 from tests.integration.test_driver import Service, ended, service
@@ -9,6 +11,7 @@ from tests.integration.test_driver import Service, ended, service
 __all__ = ["service"]
 
 
+@pytest.mark.long
 def test_a_script_is_paused_by_an_order_and_its_driver_killed_is_an_attempt_lost(
     service: Service, tmp_path: Path
 ) -> None:
