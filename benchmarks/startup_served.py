@@ -13,7 +13,6 @@ from typing import Any
 from benchmarks.deployment import Deployment, deployment
 from benchmarks.drill import Plan
 from benchmarks.language_model import GLOBAL_BATCH
-from benchmarks.peers.stock_ray import ENVIRONMENT
 from benchmarks.report import Bar
 from benchmarks.shared_steps import StepLogs
 from orchestrator.domain.journal import read_journal
@@ -102,7 +101,7 @@ def stock(deployed: Deployment, storage: Path, name: str) -> float:
 def _ray_job(deployed: Deployment, *words: str) -> None:
     subprocess.run(
         [deployed.ray, "job", *words],
-        env=deployed.ray_environment | ENVIRONMENT,
+        env=deployed.ray_environment,
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=TIMEOUT_S,
