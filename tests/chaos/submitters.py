@@ -68,14 +68,15 @@ def check_record(service: ServiceProcess, submitters: list[Submitter]) -> int:
     for submitter in submitters:
         lost = {key: run for key, run in submitter.acknowledged.items() if runs_by_key.get(key) != [run]}
         assert not lost, f"{len(lost)} acknowledged runs are not as they were acknowledged: {lost}"
-    for (run_id,) in runs_by_key.values():
-        check_events(service, run_id)
+    with service.connected() as get:
+        for (run_id,) in runs_by_key.values():
+            check_events(get, run_id)
     return len(runs_by_key)
 
 
-def check_events(service: ServiceProcess, run: str) -> list[dict[str, Any]]:
+def check_events(get: Callable[[str], dict[str, Any]], run: str) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
-    while page := service.get(f"runs/{run}/events", after=len(events), limit=500)["events"]:
+    while page := get(f"runs/{run}/events?after={len(events)}&limit=500")["events"]:
         events += page
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), run
     assert events, f"run {run} has no event, not even of its submit"
