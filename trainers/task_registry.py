@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -47,7 +49,13 @@ def check_model_config(name: str, model: Mapping[str, Any]) -> BaseModel | None:
     """
     if ":" in name:
         return None
-    return _checked(_import(_builtin(name).config), model)
+    # Many runs have few models.
+    return _builtin_config(name, json.dumps(model, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _builtin_config(name: str, model: str) -> BaseModel:
+    return _checked(_import(_builtin(name).config), json.loads(model))
 
 
 def load_task(name: str, model: Mapping[str, Any]) -> "Task[Any]":

@@ -9,6 +9,7 @@ import numbers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -176,6 +177,12 @@ def _steps(value: Any) -> int:
     if match is None:
         raise ValueError(f"expected a number of steps such as 100 or '100 steps', got {value!r}")
     return int(match[1])
+
+
+def default_section(section: type[SpecPart]) -> Any:
+    """As the default of a field: one and the same immutable section for all specs that leave it out."""
+    shared = cache(section)
+    return Field(default_factory=lambda: shared())
 
 
 def _environment_name(name: str) -> str:

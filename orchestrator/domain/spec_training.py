@@ -15,6 +15,7 @@ from orchestrator.domain.spec_fields import (
     Seed,
     Share,
     SpecPart,
+    default_section,
     only_available,
     suggestion,
 )
@@ -67,7 +68,7 @@ class DataSpec(SpecPart):
     """`dataset://NAME`, or files by path, glob or `file://`; a relative one starts where it is submitted."""
     format: Annotated[Literal["text"], only_available("text")] = "text"
     tokenizer: Annotated[Literal["bytes"], only_available("bytes")] = "bytes"
-    shuffle: ShuffleSpec = Field(default_factory=ShuffleSpec)
+    shuffle: ShuffleSpec = default_section(ShuffleSpec)
     on_bad_row: Literal["fail", "skip"] = "fail"
     """A skipped row is counted and named in an event."""
     cpus: Amount = 0.0
@@ -137,8 +138,8 @@ class TrainSpec(SpecPart):
     """Fixed slices of the global batch, the most workers that can share a step. Part of the result's bits.
     Left out: 8, or `global_batch` if that is less."""
     seed: Seed = 1
-    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
-    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec)
+    optimizer: OptimizerSpec = default_section(OptimizerSpec)
+    schedule: ScheduleSpec = default_section(ScheduleSpec)
     clip_grad_norm: Positive | None = None
     """Longest gradient (2-norm over all parameters); None does not clip."""
     consistency: Annotated[Literal["bitwise"], only_available("bitwise")] = "bitwise"

@@ -2,12 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,15 +25,7 @@ _LONGEST_KEY: Final = 255
 _YES_NO: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
-class DirectRoute(APIRoute):
-    """Hands its endpoint the request as it is: FastAPI's dependencies would cost more than the rest."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return endpoint
-
-
-router = APIRouter(prefix=PREFIX, tags=["runs"], route_class=DirectRoute)
+router = APIRouter(prefix=PREFIX, tags=["runs"])
 _PARAMETERS: Final = [
     {
         "name": "dry_run",
