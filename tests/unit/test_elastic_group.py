@@ -128,7 +128,7 @@ def test_a_meeting_place_that_is_gone_is_a_broken_group(
 def test_the_host_of_a_meeting_place_that_does_not_answer_is_named(
     offer: Offer, apart: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CONNECT_TIMEOUT", timedelta(seconds=0.8))
+    monkeypatch.setattr(module, "_NO_ANSWER_S", 0.8)  # for how long the thread behind it goes on asking
     with socket.create_server((HOST, 0)) as frozen:  # takes the connection, as the kernel does, and no more
         meeting = Meeting(replace(offer, store_port=frozen.getsockname()[1]), 1, 0.2)
         with pytest.raises(GroupBrokenError, match="does not answer") as caught:

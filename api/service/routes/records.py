@@ -41,9 +41,19 @@ from orchestrator.domain.runs import Run
 
 router = APIRouter(prefix=PREFIX, tags=["records"])
 _LARGEST: Final = 2**53
+_SENT_EVENT: Final = {
+    "type": "object",
+    "description": "One server-sent event by its fields; `data` is JSON, `id` the place to resume from",
+    "properties": {
+        "event": {"enum": ["status", "event", "worker", "metric", "log", "trouble", "end"]},
+        "data": {"type": "string"},
+        "id": {"type": "string", "pattern": "^[0-9]+[.][0-9]+$"},
+    },
+    "required": ["event", "data", "id"],
+}
 _STREAM: Final = {
-    "description": "Events `status`, `event`, `worker`, `metric`, `log` and at last `end`",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "description": "Server-sent events: what happens to the run, until at last `end`",
+    "content": {"text/event-stream": {"schema": _SENT_EVENT}},
 }
 Columns = dict[str, list[Number | None]]
 
