@@ -24,6 +24,7 @@ from api.client_types import (
     RunPage,
 )
 from api.client_wire import Wire
+from orchestrator.domain.audit import AuditReport
 
 _EVENTS: Final = 500
 """On a page."""
@@ -158,6 +159,10 @@ class Client:
 
     def checkpoints(self, reference: str) -> list[dict[str, Any]]:
         return self._rows(f"{_of(reference)}/checkpoints", "checkpoints")
+
+    def audit(self, reference: str) -> AuditReport:
+        """Whether each row of each epoch was used once, and the hash chain; what is wrong is in it."""
+        return AuditReport.model_validate_json(self._wire.send("GET", f"{_of(reference)}/audit").content)
 
     def metrics(
         self, reference: str, *, keys: Sequence[str] = (), max_points: int | None = None

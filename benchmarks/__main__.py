@@ -10,8 +10,9 @@ from benchmarks.report import Report, print_report
 
 BENCHMARKS: Final = {
     "recovery": "a worker is killed: time to the next step and to full strength, steps repeated",
-    "overhead": "a step of two workers when nothing goes wrong",
+    "overhead": "a step when nothing goes wrong, beside DDP and train.consistency fast",
     "startup": "from a fresh process to the first step, and from the last step to the end of the process",
+    "feed": "rows from segments, resumes, the first batch of a first run, memory of a long feed",
     "control_plane": "the service: submits at a fixed rate beside a long queue, long lists, streams",
 }
 """Name, which is also the module with `run() -> Report`, and what it measures."""

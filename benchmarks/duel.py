@@ -1,8 +1,8 @@
-"""Two trainers in one pair of processes take turns, so that both meet the same machine in the same minutes.
+"""Two trainers in the same processes take turns, so that both meet the same machine in the same minutes.
 
 One is a Tumbler worker as it lives in any run, only without a controller; the other is stock
-DistributedDataParallel on the group of the TorchTrainer. Between two updates of Tumbler's, in the hook after
-its optimizer, the referee lets the other one train.
+DistributedDataParallel on the group of the TorchTrainer, or Tumbler's own `train.consistency: fast`. Between
+two updates of Tumbler's, in the hook after its optimizer, the referee lets the other one train.
 """
 
 import os
@@ -20,16 +20,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from benchmarks.referee import Referee, Stopwatch, turns
+from benchmarks.referee import FAST, STOCK, Referee, Stopwatch, turns
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec import RunSpec
-from trainers.elastic.gradients import StepGradients
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.job import WorkerJob
 from trainers.elastic.link import WorkerLink
 from trainers.elastic.mailbox import Mailbox
 from trainers.elastic.messages import Finished, Offer, Report, StepsDone, WorkerProfile
-from trainers.elastic.step import seed_everything
+from trainers.elastic.partials import StepGradients
+from trainers.elastic.reduction import TreeExchange
+from trainers.elastic.state import TrainState
+from trainers.elastic.step import StepRunner, seed_everything
 from trainers.task_registry import load_task
 from trainers.worker_life import live
 
@@ -50,6 +52,9 @@ class DuelPlan:
     """Empty; Tumbler's run directory."""
     storage: str
     """Prepared data."""
+    num_workers: int = 2
+    opponent: str = STOCK
+    """STOCK or FAST."""
 
     @property
     def spec(self) -> RunSpec:
@@ -57,7 +62,7 @@ class DuelPlan:
             name="duel",
             task="language_model",
             model={"preset": "gpt-nano"},
-            workers=2,
+            workers=self.num_workers,
             train={"steps": ENOUGH_STEPS, "global_batch": self.global_batch, "logical_shards": 8},
             checkpoint={"every": ENOUGH_STEPS},
         )
@@ -94,6 +99,37 @@ class Stock:
                 mean.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
                 self.losses.append(mean.item())
+
+
+class Fast:
+    """Tumbler's steps without the promise of bits, in a plain loop: it pays for no reports and no duties."""
+
+    def __init__(self, plan: DuelPlan, rank: int, world: int) -> None:
+        spec = plan.spec
+        assert spec.task is not None
+        train = spec.train.model_copy(update={"consistency": "fast"})
+        task = load_task(spec.task, spec.model)
+        rows = task.build_dataset(spec.data, Path(plan.storage)).train
+        order = BatchPlan(len(rows), plan.global_batch, train.logical_shards, spec.shuffle_seed)
+        seed_everything(train.seed)
+        model = task.build_model()
+        self.optimizer = task.build_optimizer(model, train.optimizer)
+        state = TrainState(model, self.optimizer, None)
+        self._steps = StepRunner(
+            task, state, rows, order, train, num_steps=ENOUGH_STEPS, device=torch.device("cpu")
+        )
+        self._steps.warm_up()
+        store = dist.FileStore(str(Path(plan.folder, "fast")), world)
+        dist.barrier()
+        self._group = ElasticGroup(store, rank, world, backend="gloo", host="127.0.0.1", timeout_s=120.0)
+        self.losses: list[float] = []
+        """The same on all ranks, by step."""
+
+    def train(self, num_steps: int) -> None:
+        with default_numerics():
+            for _ in range(num_steps):
+                point, _ = self._steps.step(self._group, torch.zeros(2), generation=1)
+                self.losses.append(point.metrics["loss"])
 
 
 @contextmanager
@@ -138,12 +174,13 @@ def work(config: dict[str, Any]) -> dict[str, Any]:
     context = ray_train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(1)
-    stock, mailbox, stopwatch = Stock(plan, rank, world), OneGeneration(), Stopwatch()
+    other = (Fast if plan.opponent == FAST else Stock)(plan, rank, world)
+    mailbox, stopwatch = OneGeneration(), Stopwatch()
     referee = Referee(
-        turns(plan.num_blocks),
+        turns(plan.num_blocks, plan.opponent),
         plan.steps_per_block,
         plan.num_warmup,
-        train_stock=stock.train,
+        train_other=other.train,
         barrier=dist.barrier,
         stopwatch=stopwatch,
     )
@@ -156,7 +193,7 @@ def work(config: dict[str, Any]) -> dict[str, Any]:
 
     def after_update(optimizer: Optimizer, *_: Any) -> None:
         stopwatch.stop("update")
-        if optimizer is not stock.optimizer and not referee.after_update():
+        if optimizer is not other.optimizer and not referee.after_update():
             mailbox.request_stop()
 
     link = WorkerLink(
@@ -173,18 +210,18 @@ def work(config: dict[str, Any]) -> dict[str, Any]:
         stack.callback(register_optimizer_step_pre_hook(stopwatch.start).remove)
         stack.callback(register_optimizer_step_post_hook(after_update).remove)
         stack.enter_context(stopwatch.inside(StepGradients, "partials", "compute"))
-        stack.enter_context(stopwatch.inside(ElasticGroup, "exchange", "exchange"))
+        stack.enter_context(stopwatch.inside(TreeExchange, "finish", "exchange"))
         outcome = live(job, link)
     if not isinstance(outcome, Finished):
         raise RuntimeError(f"Tumbler's worker ended with {outcome}")
-    difference = _loss_difference(stock.losses, losses, world)
+    difference = _loss_difference(other.losses, losses, world)
     return {"blocks": [asdict(block) for block in referee.blocks], "loss_difference": difference}
 
 
-def _loss_difference(stock: Sequence[float], tumbler: dict[int, float], world: int) -> float:
+def _loss_difference(other: Sequence[float], tumbler: dict[int, float], world: int) -> float:
     """The largest relative difference of a step's loss, as both must do the same work; only rank 0 knows
     Tumbler's."""
-    total = torch.tensor(stock, dtype=torch.float64)
+    total = torch.tensor(other, dtype=torch.float64)
     dist.all_reduce(total)
     means = (total / world).tolist()
     return max(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-TUMBLER, STOCK = "tumbler", "stock"
+TUMBLER, STOCK, FAST = "tumbler", "stock", "fast"
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Block:
     """Time of rank 0 in `compute` and `exchange` (Tumbler) and in `update`, the optimizer (both)."""
 
 
-def turns(num_blocks: int) -> list[str]:
+def turns(num_blocks: int, other: str = STOCK) -> list[str]:
     """Who steps in each block: ABBA, which cancels a machine that grows slower or faster at a steady rate."""
-    return [(STOCK, TUMBLER, TUMBLER, STOCK)[place % 4] for place in range(num_blocks)]
+    return [(other, TUMBLER, TUMBLER, other)[place % 4] for place in range(num_blocks)]
 
 
 def throughput_ratios(blocks: Sequence[Block]) -> list[float]:
-    """Tumbler's throughput relative to stock's in each pair of neighbours among blocks of equal steps."""
+    """Tumbler's throughput relative to the other's in each pair of neighbours among blocks of equal steps."""
     return _ratios(blocks, lambda block: block.wall_s)
 
 
@@ -37,8 +37,8 @@ def cpu_ratios(blocks: Sequence[Block]) -> list[float]:
 
 def _ratios(blocks: Sequence[Block], cost: Callable[[Block], float]) -> list[float]:
     pairs = zip(blocks[::2], blocks[1::2], strict=True)
-    costs = [{block.contender: cost(block) for block in pair} for pair in pairs]
-    return [pair[STOCK] / pair[TUMBLER] for pair in costs]
+    split = [sorted(pair, key=lambda block: block.contender != TUMBLER) for pair in pairs]
+    return [cost(other) / cost(tumbler) for tumbler, other in split]
 
 
 class Stopwatch:
@@ -87,7 +87,7 @@ class Referee:
         steps_per_block: int,
         num_warmup: int,
         *,
-        train_stock: Callable[[int], None],
+        train_other: Callable[[int], None],
         barrier: Callable[[], None],
         stopwatch: Stopwatch,
         clock: Callable[[], float] = time.perf_counter,
@@ -97,7 +97,7 @@ class Referee:
         self._order = order
         self._steps_per_block = steps_per_block
         self._num_warmup = num_warmup
-        self._train_stock = train_stock
+        self._train_other = train_other
         self._barrier = barrier
         self._stopwatch = stopwatch
         self._clock = clock
@@ -111,13 +111,13 @@ class Referee:
 
     def _play(self) -> Iterator[bool]:
         yield from self._tumbler_steps(self._num_warmup)
-        self._train_stock(self._num_warmup)
+        self._train_other(self._num_warmup)
         for contender in self._order:
             with self._timed(contender):
-                if contender == STOCK:
-                    self._train_stock(self._steps_per_block)
-                else:
+                if contender == TUMBLER:
                     yield from self._tumbler_steps(self._steps_per_block)
+                else:
+                    self._train_other(self._steps_per_block)
 
     def _tumbler_steps(self, num_steps: int) -> Iterator[bool]:
         for _ in range(num_steps):

@@ -35,7 +35,6 @@ OBVIOUS: Final = {
     "parallelism.tensor": "Workers that share one matrix product.",
     "data.format": "What the files hold.",
     "data.shuffle": "See [data.shuffle](#datashuffle).",
-    "data.tokenizer": "One token per byte, and one for the end of a document.",
     "train.seed": "Seed of the initial weights, of dropout and, unless told otherwise, of the row order.",
     "train.optimizer": "See [train.optimizer](#trainoptimizer).",
     "train.schedule": "See [train.schedule](#trainschedule).",
@@ -58,12 +57,9 @@ NOTES: Final = {
     "code.exclude": "Refused: a run uses the environment it is started in.",
     "code.env": "Refused: a run uses the environment it is started in.",
     "code.pip": "Refused: a run uses the environment it is started in.",
-    "data.on_bad_row": "A bad file is empty or cannot be read. It is listed in the manifest of the prepared"
-    " data; there is no event yet.",
-    "data.cpus": "Nothing uses them yet,"
-    " see [ADR 0007](adr/0007-the-data-feed-claims-no-cpu-until-it-exists.md).",
+    "data.on_bad_row": "A file that is there twice is refused either way. See [data](data.md#bad-rows).",
+    "data.format": "See [data](data.md#formats).",
     "checkpoint.keep_best": "Refused: only `keep_last` is available.",
-    "retry.hang_timeout": "`auto` is 120 s: it does not follow the pace yet.",
     "retry.start_timeout": "Counted until the first generation has formed.",
     "retry.max_preemptions": "Nothing preempts yet.",
     "stop.max_duration": "Counted from the start of the attempt.",
@@ -83,8 +79,9 @@ overridden when the run is started: `--set train.steps=50`.
 All durations are seconds, or text such as `30s`, `10m`, `1h30m`. Sizes are bytes, or text such as `2Gi`,
 `512M`. Where a field accepts one value only, the others are names kept for later versions.
 
-What decides the bits of a task's result is `task`, `model`, `train`, `data` (without `cpus`) and
-`resources.threads`. Everything else, the number of workers above all, may change without changing a bit.
+What decides the bits of a task's result is `task`, `model`, `train` (without `verify_every`), `data` (without
+`cpus`) and `resources.threads`. Everything else, the number of workers above all, may change without changing
+a bit.
 """
 
 

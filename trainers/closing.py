@@ -5,6 +5,7 @@ from contextlib import suppress
 from orchestrator.domain.errors import DataError, SpecError, StorageError
 from orchestrator.domain.events import timestamp
 from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.sealed_journal import newest_tip
 from orchestrator.domain.status import ENDINGS, EndReason, RunStatus
 from trainers.recorder import newest_step
 
@@ -23,9 +24,10 @@ def close_record(
     if state.attempt != attempt or state.reason is not None:
         return
     reason = _OBEYED.get(state.status, reason)
-    step = state.step
-    with suppress(StorageError):  # the status is written now and then only, the ledger has each step
+    step, tips = state.step, state.tips
+    with suppress(StorageError):  # the status is written now and then only, the journals have each step
         step = newest_step(run)
+        tips = {name: newest_tip(run.outbox, name) for name in tips}
     now = timestamp()
     status = status or ENDINGS[reason].status
     ended = {
@@ -35,6 +37,7 @@ def close_record(
         "phase": "",
         "workers": 0,
         "step": step,
+        "tips": tips,
         "updated": now,
         "ended": now if status.terminal else None,
     }

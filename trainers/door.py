@@ -4,24 +4,38 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.errors import DataError, Problem, SpecError
 from orchestrator.domain.run_directory import storage_path
 from orchestrator.domain.spec import RunSpec
 from trainers.task_registry import check_model_config, load_task
 
+if TYPE_CHECKING:
+    from trainers.feed.scan import Scan
+
 OUR_PACKAGES = ("api", "cluster", "orchestrator", "trainers")
 
 
-def at_the_door(spec: RunSpec, *, served: bool = False) -> RunSpec:
-    """The spec with its paths made absolute, after everything that can be refused here has been.
+@dataclass(frozen=True)
+class Admitted:
+    """A run that may start."""
+
+    spec: RunSpec
+    """With its paths made absolute."""
+    scan: "Scan | None"
+    """What is in its files; None where its rows do not come through the feed."""
+
+
+def at_the_door(spec: RunSpec, *, served: bool = False) -> Admitted:
+    """The run, after everything that can be refused here has been.
 
     `served` says that a service has set up the environment: what the spec wants of it is there.
     Raises SpecError with all problems of the spec, DataError where its data cannot be used, StorageError
-    where the prepared data cannot be written.
+    where what is found in them cannot be written down.
     """
     problems = problems_at_the_door(spec, served=served)
     if problems:
@@ -30,13 +44,7 @@ def at_the_door(spec: RunSpec, *, served: bool = False) -> RunSpec:
     _offer_working_directory(spec)
     if spec.entrypoint is not None:
         load_entrypoint(spec)
-    if spec.task is None:
-        return spec
-    if check_model_config(spec.task, spec.model) is None:
-        load_task(spec.task, spec.model)  # the user's own: importing it is the check
-    else:
-        _prepare_data(spec)
-    return spec
+    return Admitted(spec, None if spec.task is None else _scanned(spec, spec.task))
 
 
 def problems_at_the_door(spec: RunSpec, *, served: bool = False) -> list[Problem]:
@@ -55,6 +63,8 @@ def with_absolute_paths(spec: RunSpec) -> RunSpec:
     data = spec.data
     if data.files is not None:
         data = data.model_copy(update={"source": str(Path(data.files).expanduser().absolute())})
+    if data.tokenizer_file is not None:
+        data = data.model_copy(update={"tokenizer": str(Path(data.tokenizer_file).expanduser().absolute())})
     return spec.model_copy(update={"checkpoint": storage, "code": code, "data": data})
 
 
@@ -111,17 +121,36 @@ def _offer_working_directory(spec: RunSpec) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), folder])
 
 
-def _prepare_data(spec: RunSpec) -> None:
-    """Prepare a built-in task's data once, so that the workers find it ready and mistakes show now."""
-    # Needs numpy, no torch; a wrong spec is refused before either is imported.
-    from orchestrator.domain.errors import DataError
-    from trainers.data.packed_rows import text_rows
+def _scanned(spec: RunSpec, task: str) -> "Scan | None":
+    """What is in the files of a task whose rows come through the feed, so that mistakes show now."""
+    config = check_model_config(task, spec.model)
+    # Here and not above: a wrong spec is refused before any of it is imported.
+    from trainers.feed.recipe import recipe_of
+    from trainers.feed.scan import scan
 
-    config = check_model_config(str(spec.task), spec.model)
-    rows, _ = text_rows(spec.data, storage_path(spec.checkpoint.storage), config.context)  # type: ignore[union-attr]
-    if len(rows) < spec.train.global_batch:
+    if config is None:
+        recipe = load_task(task, spec.model).recipe(spec.data)  # the user's own: importing it is a check
+    else:
+        recipe = recipe_of(spec.data, getattr(config, "context", None))
+    if recipe is None:
+        return None
+    found = scan(recipe, storage_path(spec.checkpoint.storage))
+    _check_fits(spec, found, getattr(config, "vocabulary", None))
+    return found
+
+
+def _check_fits(spec: RunSpec, found: "Scan", vocabulary: int | None) -> None:
+    from trainers.feed.rows import split
+
+    if vocabulary is not None and found.recipe.vocabulary > vocabulary:
+        message = f"data.vocabulary has {found.recipe.vocabulary} token ids, model.vocabulary {vocabulary}"
+        raise SpecError([Problem("model.vocabulary", f"{message}; give both the same number")])
+    if found.num_rows is None:
+        return
+    num_train, _ = split(found.num_rows, spec.data.validation_fraction)
+    if num_train < spec.train.global_batch:
         raise DataError(
-            f"data.source {spec.data.source} has {len(rows)} training rows, fewer than one global batch of "
+            f"data.source {spec.data.source} has {num_train} training rows, fewer than one global batch of "
             f"{spec.train.global_batch}",
-            hint="give it more text, or lower train.global_batch",
+            hint="give it more data, or lower train.global_batch",
         )

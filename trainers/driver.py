@@ -37,7 +37,7 @@ from trainers.closing import close_record, reason_for, sentence_for
 from trainers.door import at_the_door
 from trainers.elastic.job import WorkerJob
 from trainers.exit import leave
-from trainers.main import run_attempt
+from trainers.main import pinned_feed, run_attempt
 from trainers.ray_session import ray_connection
 from trainers.ray_train.attendance import NotObeyed, attend, living_controller, patiently, sweep
 from trainers.ray_train.lookout import orders_for
@@ -125,7 +125,8 @@ def _checked(run: RunDirectory, job: WorkerJob, orders: Orders | None) -> Worker
         signal.signal(signal.SIGTERM, _interrupt)
         if orders is not None and orders.stop is not None:
             raise KeyboardInterrupt(orders.stop_message)
-        spec = at_the_door(job.spec, served=True)
+        admitted = at_the_door(job.spec, served=True)
+        feed = pinned_feed(run, admitted, job.data_folder)
     except BaseException as error:
         reason = reason_for(error)
         if reason is EndReason.USER_CANCELLED:
@@ -133,7 +134,7 @@ def _checked(run: RunDirectory, job: WorkerJob, orders: Orders | None) -> Worker
         with suppress(StorageError):  # the error itself says more
             _close(run, job, reason, error)
         raise
-    return replace(job, spec=spec)
+    return replace(job, spec=admitted.spec, feed=feed)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import (
     ClusterUnavailable,
@@ -25,9 +26,12 @@ from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import load_spec
 from orchestrator.domain.status import EndReason, RunStatus
 from trainers.closing import close_record, reason_for, sentence_for
-from trainers.door import at_the_door
+from trainers.door import Admitted, at_the_door
 from trainers.elastic.job import WorkerJob
 from trainers.exit import leave
+
+if TYPE_CHECKING:
+    from trainers.feed.run_feed import RunFeed
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def train(
     `on_start` is told the run directory as soon as there is one. Raises SpecError, DataError, RunExists,
     ClusterUnavailable or StorageError before anything starts; RunFailed or RunCancelled for how it ended.
     """
-    spec = at_the_door(spec)
+    admitted = at_the_door(spec)
+    spec = admitted.spec
     try:
         from trainers.ray_session import (
             ray_session,
@@ -73,13 +78,24 @@ def train(
         storage = storage_path(spec.checkpoint.storage)
         run = RunDirectory.create(storage, spec, resume=resume)
         on_start(run)
-        job = WorkerJob(spec=spec, run_folder=run.path, data_folder=storage, attempt=run.record().attempt)
+        attempt = run.record().attempt
         try:
-            run_attempt(job)
+            feed = pinned_feed(run, admitted, storage)
+            run_attempt(WorkerJob(spec, run.path, storage, attempt, feed=feed))
         except BaseException as error:
-            _close_record(run, job.attempt, error)
+            _close_record(run, attempt, error)
             raise
     return _result(run)
+
+
+def pinned_feed(run: RunDirectory, admitted: Admitted, storage: Path) -> "RunFeed | None":
+    """Where the run's rows are or will be. Raises DataError where an earlier attempt had others."""
+    if admitted.scan is None:
+        return None
+    # Needs pyarrow, which a run with rows of its own need not wait for.
+    from trainers.feed.run_feed import pin
+
+    return pin(run, admitted.scan, storage)
 
 
 def run_attempt(job: WorkerJob) -> None:

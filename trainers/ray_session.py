@@ -60,7 +60,7 @@ def ray_address() -> str | None:
 
 
 def check_fits(spec: RunSpec) -> None:
-    """Raises SpecError where the nodes alive now can never hold the smallest group and the data feed.
+    """Raises SpecError where the nodes alive now can never hold the smallest group, or the data feed.
 
     A cluster that an autoscaler can grow is not judged.
     """
@@ -73,11 +73,14 @@ def check_fits(spec: RunSpec) -> None:
     cpus = sum(node.get("CPU", 0.0) for node in nodes)
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     each = f"{spec.resources.cpu:g} CPU" + (f" and {spec.resources.gpu:g} GPU" if spec.resources.gpu else "")
-    feed = f" and {spec.data.cpus:g} CPU for the data feed" if spec.data.cpus else ""
+    has = f"this Ray has {cpus:g} CPU and {gpus:g} GPU on {len(nodes)} nodes"
+    more = "give Ray more (`tumbler run --num-cpus N` for a local one)"
+    if room >= spec.workers.min:
+        message = f"{spec.data.feed_cpus:g} CPU on one node can never fit: {has}; lower it, or {more}"
+        raise SpecError([Problem("data.cpus", message)])
     message = (
-        f"{spec.workers.min} workers of {each}{feed} can never fit: this Ray has {cpus:g} CPU and "
-        f"{gpus:g} GPU on {len(nodes)} nodes, room for {room} workers; lower workers.min or resources, or "
-        "give Ray more (`tumbler run --num-cpus N` for a local one)"
+        f"{spec.workers.min} workers of {each} can never fit: {has}, room for {room} workers; lower "
+        f"workers.min or resources, or {more}"
     )
     raise SpecError([Problem("workers.min", message)])
 
@@ -94,17 +97,8 @@ def workers_in(node: dict[str, float], spec: RunSpec) -> int:
 
 
 def _feed_fits_too(nodes: list[dict[str, float]], spec: RunSpec) -> bool:
-    """Some node holds the feed and the rest still has room for the gang."""
-    if not spec.data.cpus:
-        return True
-    for chosen in nodes:
-        if chosen.get("CPU", 0.0) < spec.data.cpus:
-            continue
-        rest = {**chosen, "CPU": chosen["CPU"] - spec.data.cpus}
-        others = sum(workers_in(node, spec) for node in nodes if node is not chosen)
-        if others + workers_in(rest, spec) >= spec.workers.min:
-            return True
-    return False
+    """Some node holds the feed; the gang need not fit beside it, since it is over some time."""
+    return spec.task is None or any(node.get("CPU", 0.0) >= spec.data.feed_cpus for node in nodes)
 
 
 def _connect(num_cpus: int | None) -> None:

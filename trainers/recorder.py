@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.domain.audit import chain_link
+from orchestrator.domain.audit_journals import Plan, chain_link
+from orchestrator.domain.disk import is_disk_trouble
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.events import EventKind, event, timestamp
 from orchestrator.domain.journal import JournalWriter, read_journal
 from orchestrator.domain.run_directory import RunDirectory, RunState
+from orchestrator.domain.sealed_journal import SealedWriter, Tip
 from orchestrator.domain.status import ENDINGS, EndReason, RunStatus, check_move
 from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
 
@@ -29,15 +31,16 @@ class Recorder:
         self._run = run
         self._global_batch = global_batch
         self._link_every = link_every
+        self._plan: Plan | None = None
+        self._recorded_step = 0
+        self._links: list[tuple[int, str]] = []
         self.state: RunState = run.read_status()
         self._events = JournalWriter(run.outbox, "events")
         self._metrics = JournalWriter(run.outbox, "metrics")
-        self._ledger = JournalWriter(run.outbox, "ledger")
-        self._chain = JournalWriter(run.outbox, "chain")
-        self._links = [(r["step"], r["chain"]) for r in read_journal(run.outbox, "chain")]
-        self._planned = self._ledger.last_seq > 0
+        self._ledger = SealedWriter(run.outbox, "ledger", replay=self._replay_ledger)
+        self._chain = SealedWriter(run.outbox, "chain", replay=self._replay_chain)
         # The status is written now and then only: what an attempt that was killed did is in the ledger.
-        self.state = self.state.model_copy(update={"step": newest_step(run)})
+        self.state = self.state.model_copy(update={"step": self._recorded_step})
         self._status_at = 0.0
         self._trouble: str | None = None
         self._closed = False
@@ -81,11 +84,15 @@ class Recorder:
         self.close()
         return status
 
-    def plan(self, rows: int, num_steps: int) -> None:
-        """The first thing in a ledger: what an epoch holds."""
-        if not self._planned:
-            self._ledger.append({"kind": "plan", "rows": rows, "global_batch": self._global_batch})
-            self._planned = True
+    def plan(self, rows: int, num_steps: int, **facts: Any) -> None:
+        """The first thing in a ledger: what an epoch holds. `facts` are further fields of `Plan`.
+
+        Told again by every worker, it is written again only where it is another one.
+        """
+        plan = Plan(rows=rows, global_batch=self._global_batch, link_every=self._link_every, **facts)
+        if plan != self._plan:
+            self._ledger.append({"kind": "plan", **plan.model_dump(exclude_unset=True)})
+            self._plan = plan
         self._update(force=True, total_steps=num_steps)
 
     def formed(self, formed: Formed, num_workers: int) -> None:
@@ -93,6 +100,8 @@ class Recorder:
         if formed.step < self.state.step:
             self._ledger.append({"kind": "rewind", "step": formed.step})
             self._metrics.append({"kind": "rewind", "step": formed.step})
+        if self._links and self._links[-1][0] > formed.step:
+            self._chain.append({"kind": "rewind", "step": formed.step})
             self._links = [link for link in self._links if link[0] <= formed.step]
         # Steps that a survivor did and could not report yet are behind `formed.step`; their points follow.
         step = min(formed.step, self.state.step)
@@ -102,6 +111,7 @@ class Recorder:
         """Record applied steps; those already on record are passed over."""
         new = [point for point in points if point.step > self.state.step]
         for point in new:
+            self._link(point)
             self._ledger.append(
                 {
                     "step": point.step,
@@ -123,7 +133,8 @@ class Recorder:
             )
         if not new:
             return
-        self._flush(self._ledger, self._metrics)
+        # The chain first: a link ahead of the ledger is undone by the next attempt, one behind it is missing.
+        self._flush(self._chain, self._ledger, self._metrics)
         self._update(step=new[-1].step, metrics={**self.state.metrics, **new[-1].metrics})
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -132,21 +143,6 @@ class Recorder:
         self._update(force=True, metrics={**self.state.metrics, **metrics})
 
     def checkpoint(self, written: CheckpointWritten) -> None:
-        # Only where every run of the spec has one: a checkpoint on leaving early is no link of the chain.
-        due = written.step % self._link_every == 0 or written.step == self.state.total_steps
-        if due and (not self._links or written.step > self._links[-1][0]):
-            previous = self._links[-1][1] if self._links else ""
-            link = chain_link(previous, written.step, written.parameters_sha256)
-            self._chain.append(
-                {
-                    "step": written.step,
-                    "parameters_sha256": written.parameters_sha256,
-                    "optimizer_sha256": written.optimizer_sha256,
-                    "chain": link,
-                }
-            )
-            self._flush(self._chain)
-            self._links.append((written.step, link))
         self._update(force=True, checkpoint=written.path, parameters_sha256=written.parameters_sha256)
 
     def phase(self, phase: str, num_workers: int | None = None) -> None:
@@ -160,8 +156,39 @@ class Recorder:
         for journal in (self._events, self._metrics, self._ledger, self._chain):
             journal.sync()
             journal.close()
+        self.state = self.state.model_copy(update={"tips": self._tips()})
         self._run.write_status(self.state)
         self._closed = True
+
+    def _link(self, point: StepPoint) -> None:
+        """A link of the chain, where the step brings the hashes for one."""
+        if point.parameters_sha256 is None or point.optimizer_sha256 is None:
+            return
+        previous = self._links[-1][1] if self._links else ""
+        link = chain_link(previous, point.step, point.parameters_sha256, point.optimizer_sha256)
+        self._chain.append(
+            {
+                "step": point.step,
+                "parameters_sha256": point.parameters_sha256,
+                "optimizer_sha256": point.optimizer_sha256,
+                "chain": link,
+            }
+        )
+        self._links.append((point.step, link))
+
+    def _replay_ledger(self, record: Mapping[str, Any]) -> None:
+        self._recorded_step = record.get("step", self._recorded_step)
+        if record.get("kind") == "plan":
+            self._plan = Plan.model_validate(record)
+
+    def _replay_chain(self, record: Mapping[str, Any]) -> None:
+        if record.get("kind") == "rewind":
+            self._links = [link for link in self._links if link[0] <= record["step"]]
+        elif "chain" in record:
+            self._links.append((record["step"], record["chain"]))
+
+    def _tips(self) -> dict[str, Tip]:
+        return {"ledger": self._ledger.tip, "chain": self._chain.tip}
 
     def _update(self, *, force: bool = False, **changes: Any) -> None:
         now = timestamp()
@@ -169,13 +196,13 @@ class Recorder:
             changes["started"] = now
         if changes.get("status") and changes["status"].terminal:
             changes["ended"] = now
-        self.state = self.state.model_copy(update={**changes, "updated": now})
+        self.state = self.state.model_copy(update={**changes, "updated": now, "tips": self._tips()})
         if force or time.monotonic() - self._status_at > _STATUS_EVERY_S:
             with self._holding_back():
                 self._run.write_status(self.state)
             self._status_at = time.monotonic()
 
-    def _flush(self, *journals: JournalWriter) -> None:
+    def _flush(self, *journals: JournalWriter | SealedWriter) -> None:
         for journal in journals:
             with self._holding_back():
                 journal.flush()
@@ -189,7 +216,7 @@ class Recorder:
         try:
             yield
         except StorageError as error:
-            if not isinstance(error.__cause__, OSError):
+            if not is_disk_trouble(error):
                 raise
             if self._trouble is None:
                 print(f"records are held back: {error}; {error.hint}", file=sys.stderr, flush=True)

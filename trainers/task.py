@@ -20,7 +20,9 @@ from torch.utils.data import default_collate
 
 from orchestrator.domain.errors import DataError
 from orchestrator.domain.spec_training import DataSpec, OptimizerSpec, ScheduleSpec
-from trainers.data.packed_rows import text_rows
+from trainers.feed.recipe import Recipe, recipe_of
+from trainers.feed.run_feed import RunFeed
+from trainers.feed.serving import rows_of_run, rows_prepared_here
 from trainers.optimization import default_optimizer, default_schedule
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -70,20 +72,35 @@ class Task(ABC, Generic[ConfigT]):
     Config: ClassVar[type[BaseModel]]
     """What `model:` in the spec is checked against."""
 
+    feed: RunFeed | None = None
+    """Set in a run whose rows come through the feed."""
+
     def __init__(self, config: ConfigT) -> None:
         self.config = config
+
+    def recipe(self, data: DataSpec) -> Recipe | None:
+        """How the feed makes the rows; None, as where `build_dataset` is overridden alone, for no feed.
+
+        By default rows of text, packed to `config.context` tokens, where the config has that; else rows as
+        they are in the files. Raises DataError.
+        """
+        if type(self).build_dataset is not Task.build_dataset:
+            return None
+        context = getattr(self.config, "context", None)
+        return recipe_of(data, context if isinstance(context, int) else None)
 
     def build_dataset(self, data: DataSpec, storage: Path) -> Datasets:
         """The rows of the run; `storage` is a folder all workers share, for what is prepared once.
 
-        By default a text corpus, packed into rows of `config.context` tokens. Raises DataError.
+        By default those of `recipe`: from the feed of the run, or, outside of a run, prepared here and now.
+        Raises DataError.
         """
-        context = getattr(self.config, "context", None)
-        if not isinstance(context, int):
-            raise DataError(
-                f"{type(self).__name__} has no `context` in its config, so it must override build_dataset"
-            )
-        return Datasets(*text_rows(data, storage, context))
+        if self.feed is not None:
+            return Datasets(*rows_of_run(self.feed, data.validation_fraction))
+        recipe = self.recipe(data)
+        if recipe is None:
+            raise DataError(f"{type(self).__name__} has neither rows nor a recipe of its own")
+        return Datasets(*rows_prepared_here(recipe, storage, data.validation_fraction))
 
     def collate(self, items: Sequence[Any]) -> Any:
         """One batch from at least one row; any nest of tensors, lists, tuples and dicts."""

@@ -17,16 +17,20 @@ from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.order import BatchPlan
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import open_meeting_place
+from trainers.elastic.intake import Intake
 from trainers.elastic.job import WorkerJob, run_environment
 from trainers.elastic.link import WorkerLink
+from trainers.elastic.links import Linker
 from trainers.elastic.loop import Surroundings, TrainingLoop
 from trainers.elastic.messages import Outcome, Raised, WorkerProfile
 from trainers.elastic.state import TrainState
 from trainers.elastic.step import StepRunner, seed_everything
+from trainers.elastic.verification import Verification
 from trainers.task_registry import load_task
 from trainers.worker_log import logging_to
 
-_DEFAULT_PATIENCE_S = 120.0
+_LAST_RESORT_S = 1800.0
+"""How long members wait for one another where the controller finds out who hangs, by the run's own pace."""
 
 
 def live(job: WorkerJob, link: WorkerLink) -> Outcome:
@@ -56,7 +60,7 @@ class _StepSeen:
 def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingLoop:
     spec = job.spec
     torch.set_num_threads(spec.resources.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(spec.train.consistency == "bitwise", warn_only=True)
     # Filling memory that nobody reads costs up to a tenth of a step and changes no bit of the result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = torch.device("cuda", 0) if spec.resources.gpu else torch.device("cpu")
@@ -67,6 +71,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
 
     assert spec.task is not None
     task = load_task(spec.task, spec.model)
+    task.feed = job.feed
     data = task.build_dataset(spec.data, job.data_folder)
     data.check_rows(spec.train.global_batch)
     plan = BatchPlan(
@@ -85,13 +90,13 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
     steps = StepRunner(
         task,
         state,
-        data.train,
+        Intake(data.train, plan, job.feed),
         plan,
+        spec.train,
         num_steps=num_steps,
-        seed=spec.train.seed,
-        clip_grad_norm=spec.train.clip_grad_norm,
         device=device,
     )
+    steps.progress = link.mailbox.progress
     steps.warm_up()
     duties = Duties(
         task,
@@ -101,7 +106,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
             checkpoint_every=spec.checkpoint.every,
             evaluate_every=spec.train.evaluate_every,
             evaluate_rows=spec.train.evaluate_rows,
-            rows_at_once=-(-spec.train.global_batch // spec.train.logical_shards),
+            rows_at_once=spec.train.rows_at_once,
         ),
         checkpoints=job.run_folder / "checkpoints",
         fingerprint=spec.result_fingerprint(),
@@ -110,12 +115,20 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
         worker_id=link.worker_id,
         device=device,
         report=link.report,
+        precision=spec.train.precision,
+        progress=link.mailbox.progress,
     )
+
+    def fresh() -> torch.nn.Module:
+        seed_everything(spec.train.seed)
+        return task.build_model()
+
+    verification = Verification(state, spec.train.verify_every, fresh)
     here = Surroundings(
         worker_id=link.worker_id,
         host=link.host,
         backend="nccl" if device.type == "cuda" else "gloo",
-        patience_s=spec.retry.hang_timeout or _DEFAULT_PATIENCE_S,
+        patience_s=spec.retry.hang_timeout or _LAST_RESORT_S,
         meeting_place=meeting_place,
     )
     link.mailbox.announce_warm(
@@ -128,9 +141,23 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
             store_port=meeting_place.port,
             rows=len(data.train),
             num_steps=num_steps,
+            validation_rows=len(data.validation or ()),
         )
     )
-    return TrainingLoop(here, link.mailbox, steps, duties, link.report, link.on_generation)
+    linker = Linker(state, spec.checkpoint.links_every, num_steps)
+    loop = TrainingLoop(
+        here,
+        link.mailbox,
+        steps,
+        duties,
+        link.report,
+        link.on_generation,
+        verification=verification,
+        on_nan=spec.retry.on_nan,
+        linked=linker.linked,
+    )
+    link.mailbox.progress.begin(loop.announce)
+    return loop
 
 
 def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]:

@@ -76,7 +76,8 @@ def demo_spec(name: str, storage: Path) -> RunSpec:
             "task": "language_model",
             "model": {"preset": "gpt-nano"},
             "workers": {"min": 1, "max": WORKERS},
-            "data": {"source": "dataset://stdlib"},
+            # So small a corpus is shuffled as a whole.
+            "data": {"source": "dataset://stdlib", "shuffle": {"window": None}},
             "train": {
                 "steps": STEPS,
                 "global_batch": 16,

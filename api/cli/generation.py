@@ -81,6 +81,7 @@ def load_trained(run: RunDirectory) -> Trained:
         )
     # Three seconds, which a run that is not there need not wait for.
     from trainers.elastic.checkpoint import read_checkpoint
+    from trainers.feed.run_feed import feed_of
 
     candidates = find_checkpoints(run.checkpoints)
     if not candidates:
@@ -94,6 +95,7 @@ def load_trained(run: RunDirectory) -> Trained:
             tell(f"passed over: {error}")
             continue
         task = _load_task(spec)
+        task.feed = feed_of(run)
         model = task.build_model()
         model.load_state_dict(snapshot["model"])
         return Trained(task, model, path, snapshot["step"])

@@ -38,7 +38,7 @@ COMMANDS = (
     (_LOOK, "logs", "records:logs", "Show what the workers of a run printed."),
     (_LOOK, "workers", "describing:workers", "List the workers of a run."),
     (_LOOK, "checkpoint", "checkpoints:checkpoint", "The checkpoints of a run."),
-    (_LOOK, "audit", "runs:audit", "Prove that every row was used once, and show the hash chain."),
+    (_LOOK, "audit", "audits:audit", "Prove that every row was used once, and show the hash chain."),
     (_LOOK, "generate", "generation:generate", "Let the trained model of a run say something."),
     (_STEER, "scale", "verbs:scale", "Give a run another number of workers, while it trains."),
     (_STEER, "pause", "verbs:pause", "Stop a run with a last checkpoint, and keep it."),

@@ -1,4 +1,4 @@
-"""`tumbler ls`, `get` and `audit`: runs as the service or their directories tell them."""
+"""`tumbler ls` and `get`: runs as the service or their directories tell them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +9,14 @@ from cyclopts.types import PositiveInt
 
 from api.cli.arguments import Folder, Output, Reference
 from api.cli.output import Columns, Format, number, put, tell
-from api.cli.places import open_run, service_for, storage_or_default
+from api.cli.places import service_for, storage_or_default
 from api.cli.served_runs import LIST_COLUMNS, lines_about, row_of
 from api.client import Client
 from api.client_types import RunInfo
-from orchestrator.domain.audit import AuditReport
-from orchestrator.domain.audit import audit as audit_run
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory, RunState
 from orchestrator.domain.status import RunStatus
 
-AUDIT_FIELDS = ("run", "epochs", "steps", "parameters_sha256", "optimizer_sha256", "chain", "ok")
-"""What `audit -o json` prints; the problems go to stderr."""
 _REASONS_ASKED = 10
 
 
@@ -78,20 +74,6 @@ def get(run: Reference, /, *, storage: Folder = None, output: Output = Format.TA
     put(content_of(found, state), describe(found, state), output)
 
 
-def audit(run: Reference, /, *, storage: Folder = None, output: Output = Format.TABLE) -> int:
-    """Prove from the run directory that every row of every epoch was used once, and show the hash chain.
-
-    Two runs of one spec on one platform end with the same chain, whatever happened to either. Exits with 1
-    where something is wrong.
-    """
-    report = audit_run(open_run(run, storage))
-    content = report.model_dump(mode="json", include=set(AUDIT_FIELDS))
-    put(content, describe_audit(report), output)
-    for problem in report.problems:
-        tell(problem)
-    return 0 if report.ok else 1
-
-
 def content_of(run: RunDirectory, state: RunState) -> dict[str, Any]:
     """What programs are told about one run."""
     return {"path": str(run.path), "name": state.run, **state.model_dump(mode="json", exclude={"run"})}
@@ -119,24 +101,6 @@ def describe(run: RunDirectory, state: RunState) -> dict[str, object]:
         "path": run.path,
     }
     return {name: value for name, value in fields.items() if value not in (None, "")}
-
-
-def describe_audit(report: AuditReport) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "run": report.run,
-        "verdict": "ok" if report.ok else "problem",
-        "steps": report.steps,
-    }
-    for epoch in report.epochs:
-        fields[f"epoch {epoch.epoch}"] = (
-            f"{epoch.expected} rows due, {epoch.consumed} used, "
-            f"{epoch.repeated} repeated, {epoch.missed} missed"
-        )
-    if report.chain:
-        last = report.chain[-1]
-        fields |= {"parameters": report.parameters_sha256, "optimizer": report.optimizer_sha256}
-        fields["chain"] = f"{last.sha256} (step {last.step}, {len(report.chain)} links)"
-    return fields
 
 
 def _progress(state: RunState) -> str:

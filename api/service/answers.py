@@ -157,7 +157,8 @@ class WorkerShown(Shown):
     worker: str
     attempt: int
     state: str
-    """`starting`, `warm`, `training`, or how it left: `lost`, `hung`, `retired`, `refused`, `ended`."""
+    """`starting`, `warm`, `training`, or how it left: `lost`, `hung`, `corrupted`, `retired`, `refused` or
+    `ended`."""
     pid: int | None
     node_id: str | None
     since: str

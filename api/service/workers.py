@@ -15,6 +15,7 @@ _STATES: Final = {
     EventKind.WORKER_WARM: "warm",
     EventKind.WORKER_LOST: "lost",
     EventKind.WORKER_HUNG: "hung",
+    EventKind.REPLICA_CORRUPTED: "corrupted",
     EventKind.WORKER_RETIRED: "retired",
     EventKind.WORKER_REFUSED: "refused",
 }

@@ -1,44 +1,28 @@
 """The proof, from durable records, that every row of every epoch was used once, and the run's hash chain.
 
-Journal `ledger` in the outbox: first `{"kind": "plan", "rows", "global_batch"}`, then for each step that was
-done `{"step", "epoch", "first", "last", "generation"}` with half-open positions in the order of the epoch.
-Steps count from 1, epochs from 0; the last batch of an epoch may be short. `{"kind": "rewind", "step"}` says
-that training went on from a checkpoint of that step: what was done after it is undone, and its rows are used
-again by the steps that follow.
-
-Journal `chain`: `{"step", "parameters_sha256", "chain"}` every k steps and at the last one, where it may also
-have "optimizer_sha256"; see `chain_link`. A step that was done again after a rewind is recorded again.
+What was used is in the ledger, what was due follows from the spec and an own scan of the sources
+(`pinned_data`), and both journals are sealed; see `audit_journals`.
 """
 
-import hashlib
-import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.domain.journal import read_journal
-from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.audit_journals import Chain, Ledger, Plan, chain_link, read_chain, read_ledger
+from orchestrator.domain.audit_rows import EpochAudit, audit_epochs, first_few, step_problems
+from orchestrator.domain.disk import is_disk_trouble
+from orchestrator.domain.errors import StorageError
+from orchestrator.domain.pinned_data import PinnedData
+from orchestrator.domain.run_directory import RunDirectory, RunState
+from orchestrator.domain.sealed_journal import SealedReader, Tip
+from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import RunStatus
 
-_MAX_NAMED = 5
-"""Problems of one kind are named up to here, and counted beyond."""
+__all__ = ["AuditReport", "ChainLink", "EpochAudit", "audit", "chain_link"]
 
-
-class EpochAudit(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int
-    expected: int
-    """Rows that the steps done so far should have used; all rows but in the last epoch."""
-    consumed: int
-    """Rows used, each as often as it was used."""
-    repeated: int
-    """Uses of a row after its first one."""
-    missed: int
-    """Expected rows never used."""
+_LOOKS: Final = 3
+"""A living run is written while it is read: what is wrong with it must be wrong more than once."""
 
 
 class ChainLink(BaseModel):
@@ -52,181 +36,159 @@ class AuditReport(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: str
-    epochs: tuple[EpochAudit, ...]
-    steps: int
+    epochs: tuple[EpochAudit, ...] = ()
+    steps: int = 0
     """Steps done, replays not counted."""
-    parameters_sha256: str | None
+    parameters_sha256: str | None = None
     """At the newest link of the chain, as is the next one."""
-    optimizer_sha256: str | None
-    chain: tuple[ChainLink, ...]
+    optimizer_sha256: str | None = None
+    chain: tuple[ChainLink, ...] = ()
     ok: bool
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
     """One sentence each; empty if and only if `ok`."""
+    notes: tuple[str, ...] = ()
+    """What must be known to read it right; nothing is wrong."""
 
 
 def audit(run: RunDirectory) -> AuditReport:
-    """Audits a run, living or ended, in memory of one entry a step. Raises StorageError."""
-    ledger = _read_ledger(read_journal(run.outbox, "ledger"))
-    chain = _read_chain(read_journal(run.outbox, "chain"))
-    num_steps = max((claim.step for claim in ledger.claims), default=0)
-    epochs, row_problems = _audit_epochs(ledger, num_steps)
-    problems = (
-        *ledger.problems,
-        *_step_problems(ledger.claims),
-        *row_problems,
-        *_ending_problems(run, num_steps),
-        *chain.problems,
+    """Audits a run, living or ended, in memory of one entry a step.
+
+    Damage is in the report; raises StorageError where the disk fails or status and spec cannot be read.
+    """
+    for _ in range(_LOOKS):
+        state = run.read_status()  # first: what it acknowledges must be found
+        report = _audit(run, run.spec(), state)
+        if report.ok or state.reason is not None:
+            break
+    return report
+
+
+def _audit(run: RunDirectory, spec: RunSpec, state: RunState) -> AuditReport:
+    ended = state.status.terminal
+    ledger_file, chain_file = (
+        SealedReader(run.outbox, name, state.tips.get(name, Tip()), closed=ended and bool(state.tips))
+        for name in ("ledger", "chain")
     )
+    ledger = read_ledger(ledger_file.records())
+    chain = read_chain(chain_file.records(), bitwise=spec.train.consistency == "bitwise")
+    if not (ledger.claims or ledger_file.problems or ledger.problems or state.step):
+        return AuditReport(run=run.name, ok=False, problems=(_why_no_ledger(spec, state),))
+    chain.links = [link for link in chain.links if link.step <= ledger.num_steps]
+    pinned, data_problems = _data_problems(run, ledger.plan)
+    due = _due(ledger.plan, pinned)
+    epochs, row_problems = audit_epochs(ledger.claims, due)
+    problems = (
+        *ledger_file.problems,
+        *chain_file.problems,
+        *ledger.problems,
+        *data_problems,
+        *_plan_problems(ledger.plan, spec),
+        *step_problems(ledger.claims, due),
+        *row_problems,
+        *_ending_problems(state, spec, ledger, due),
+        *first_few(chain.problems),
+        *first_few(list(_missing_links(ledger, chain, state))),
+    )
+    newest = chain.links[-1] if chain.links else None
     return AuditReport(
         run=run.name,
         epochs=tuple(epochs),
-        steps=num_steps,
-        parameters_sha256=chain.records[-1]["parameters_sha256"] if chain.records else None,
-        optimizer_sha256=chain.records[-1].get("optimizer_sha256") if chain.records else None,
-        chain=tuple(ChainLink(step=record["step"], sha256=record["chain"]) for record in chain.records),
+        steps=ledger.num_steps,
+        parameters_sha256=newest.parameters_sha256 if newest else None,
+        optimizer_sha256=newest.optimizer_sha256 if newest else None,
+        chain=tuple(ChainLink(step=link.step, sha256=link.chain) for link in chain.links),
         ok=not problems,
         problems=problems,
+        notes=tuple(notes_on(spec)),
     )
 
 
-def chain_link(previous: str, step: int, parameters_sha256: str) -> str:
-    """The next link of the trajectory hash chain (hex) after `previous`, which is "" for the first one."""
-    return hashlib.sha256(f"{previous}:{step}:{parameters_sha256}".encode()).hexdigest()
-
-
-class _Claim(NamedTuple):
-    step: int
-    epoch: int
-    first: int
-    last: int
-    generation: int
-
-
-@dataclass
-class _Ledger:
-    plan: tuple[int, int] | None = None
-    """(rows, global batch)"""
-    claims: list[_Claim] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Chain:
-    records: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def _read_ledger(records: Iterable[Mapping[str, Any]]) -> _Ledger:
-    ledger = _Ledger()
-    for record in records:
-        match record.get("kind"):
-            case None:
-                ledger.claims.append(_Claim(*(record[name] for name in _Claim._fields)))
-            case "rewind":
-                ledger.claims = [claim for claim in ledger.claims if claim.step <= record["step"]]
-            case "plan":
-                plan = (record["rows"], record["global_batch"])
-                if ledger.plan not in (None, plan):
-                    ledger.problems.append(
-                        f"the plan changed on the way from {ledger.plan} to {plan} (rows, batch)"
-                    )
-                ledger.plan = plan
-            case _:
-                pass  # a note of a later version
-    if not ledger.claims:
-        ledger.problems.append("the ledger holds no step")
-    if ledger.plan is None:
-        ledger.problems.append("the ledger holds no plan, so nobody can say which rows were due")
-    return ledger
-
-
-def _read_chain(records: Iterable[dict[str, Any]]) -> _Chain:
-    chain = _Chain()
-    for record in records:
-        step, parameters = record["step"], record["parameters_sha256"]
-        while chain.records and chain.records[-1]["step"] >= step:
-            undone = chain.records.pop()
-            if undone["step"] == step and undone["parameters_sha256"] != parameters:
-                chain.problems.append(f"step {step} was done twice and gave different parameters")
-        previous = chain.records[-1]["chain"] if chain.records else ""
-        if record["chain"] != chain_link(previous, step, parameters):
-            chain.problems.append(f"the hash chain is broken at step {step}")
-        chain.records.append(record)
-    return chain
-
-
-def _step_problems(claims: list[_Claim]) -> Iterator[str]:
-    """Steps that are missing, recorded twice or claimed by two generations."""
-    generations: dict[int, int] = {}
-    again = []
-    for claim in claims:
-        other = generations.get(claim.step)
-        if other is None:
-            generations[claim.step] = claim.generation
-        elif other == claim.generation:
-            again.append(f"step {claim.step} is recorded twice")
-        else:
-            again.append(f"step {claim.step} is claimed by generations {other} and {claim.generation}")
-    yield from _first_few(again)
-    yield from _first_few(
-        [
-            f"step {low + 1} is missing" if high == low + 2 else f"steps {low + 1} to {high - 1} are missing"
-            for low, high in itertools.pairwise([0, *sorted(generations)])
-            if high > low + 1
-        ]
-    )
-
-
-def _audit_epochs(ledger: _Ledger, num_steps: int) -> tuple[list[EpochAudit], list[str]]:
-    claimed: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-    for claim in ledger.claims:
-        claimed[claim.epoch].append((claim.first, claim.last))
-    due = _rows_due(ledger.plan, num_steps)
-    epochs, problems = [], []
-    for epoch in sorted(claimed.keys() | due.keys()):
-        expected = due.get(epoch, 0)
-        consumed, distinct, distinct_due = _measure(claimed[epoch], expected)
-        repeated, missed, surplus = consumed - distinct, expected - distinct_due, distinct - distinct_due
-        epochs.append(
-            EpochAudit(epoch=epoch, expected=expected, consumed=consumed, repeated=repeated, missed=missed)
+def notes_on(spec: RunSpec) -> Iterator[str]:
+    """What the reader of an audit must know of the spec."""
+    if str(spec.train.consistency) != "bitwise":
+        yield (
+            f"train.consistency is {spec.train.consistency}: the rows are proven, but the chain can only be "
+            "compared with that of a run that had the same workers at every step"
         )
-        for count, what in ((repeated, "repeated"), (missed, "missed"), (surplus, "used that were not due")):
-            if count:
-                problems.append(f"epoch {epoch}: {count} rows {what}")
-    return epochs, problems
 
 
-def _rows_due(plan: tuple[int, int] | None, num_steps: int) -> dict[int, int]:
-    """Epoch -> rows that `num_steps` steps use of it."""
-    if plan is None or num_steps == 0:
-        return {}
-    rows, global_batch = plan
-    whole, steps = divmod(num_steps, -(-rows // global_batch))
-    due = dict.fromkeys(range(whole), rows)
-    return {**due, whole: steps * global_batch} if steps else due
+def _why_no_ledger(spec: RunSpec, state: RunState) -> str:
+    if spec.task is None:
+        kind = "an entrypoint" if spec.entrypoint else "a command"
+        return f"there is no ledger: {kind} deals its rows itself, and Tumbler cannot see which"
+    if state.reason is None:
+        return f"there is no ledger yet: the run is {state.status} and has done no step"
+    return f"there is no ledger: the run ended before its first step ({state.reason})"
 
 
-def _measure(spans: list[tuple[int, int]], limit: int) -> tuple[int, int, int]:
-    """(total length, length of the union, length of the union below `limit`) of half-open spans."""
-    total = union = below = end = 0
-    for first, last in sorted(spans):
-        total += last - first
-        new = max(first, end)
-        if last > new:
-            union += last - new
-            below += max(0, min(last, limit) - new)
-            end = last
-    return total, union, below
+def _data_problems(run: RunDirectory, plan: Plan | None) -> tuple[PinnedData | None, list[str]]:
+    """What was pinned, and where the plan differs from it."""
+    try:
+        pinned = run.read_data()
+    except StorageError as error:
+        if is_disk_trouble(error):
+            raise
+        return None, [str(error)]
+    if pinned is None or plan is None:
+        return pinned, []
+    compared = (
+        ("training rows", plan.rows, pinned.num_train_rows),
+        ("validation rows", plan.validation_rows, pinned.num_validation_rows),
+        ("the data with the fingerprint", plan.fingerprint, pinned.fingerprint),
+    )
+    return pinned, [
+        f"the trainer was given other data than was scanned: {what} {given}, the scan found {scanned}"
+        for what, given, scanned in compared
+        if given is not None and scanned is not None and given != scanned
+    ]
 
 
-def _ending_problems(run: RunDirectory, num_steps: int) -> Iterator[str]:
-    state = run.read_status()
+def _due(plan: Plan | None, pinned: PinnedData | None) -> Plan | None:
+    """The plan as it should be: its rows by our own scan, where there is one."""
+    if plan is None or pinned is None or not pinned.num_train_rows:
+        return plan
+    return plan.model_copy(update={"rows": pinned.num_train_rows})
+
+
+def _plan_problems(plan: Plan | None, spec: RunSpec) -> Iterator[str]:
+    if plan is None:
+        yield "the ledger holds no plan, so nobody can say which rows were due"
+        return
+    train, told = spec.train, plan.model_fields_set
+    for name, planned, wanted in (
+        ("global_batch", plan.global_batch, train.global_batch),
+        ("logical_shards", plan.logical_shards, train.logical_shards),
+        ("seed", plan.seed, spec.shuffle_seed),
+        ("window", plan.window, spec.data.shuffle.window),
+    ):
+        if name in told and planned != wanted:
+            yield f"the ledger was planned with {name} {planned}, the spec says {wanted}"
+
+
+def _ending_problems(state: RunState, spec: RunSpec, ledger: Ledger, due: Plan | None) -> Iterator[str]:
+    done = ledger.num_steps
+    if not ledger.claims:
+        yield "the ledger holds no step"
+    if state.status is not RunStatus.SUCCEEDED:
+        return
     last = state.step if state.total_steps is None else state.total_steps
-    if state.status is RunStatus.SUCCEEDED and last != num_steps:
-        yield f"the run succeeded with step {last}, but the ledger ends at step {num_steps}"
+    if last != done:
+        yield f"the run succeeded with step {last}, but the ledger ends at step {done}"
+    elif due is not None:
+        wanted = spec.train.steps or due.steps_per_epoch * (spec.train.epochs or 1)
+        if wanted != done:
+            yield f"the spec asks for {wanted} steps, but the run succeeded with step {done}"
 
 
-def _first_few(sentences: list[str]) -> Iterator[str]:
-    yield from sentences[:_MAX_NAMED]
-    if len(sentences) > _MAX_NAMED:
-        yield f"and {len(sentences) - _MAX_NAMED} more like it"
+def _missing_links(ledger: Ledger, chain: Chain, state: RunState) -> Iterator[str]:
+    if ledger.plan is None or ledger.plan.link_every is None or not ledger.claims:
+        return
+    due = set(range(ledger.plan.link_every, ledger.num_steps + 1, ledger.plan.link_every))
+    if state.status is RunStatus.SUCCEEDED:
+        due.add(ledger.num_steps)
+    found = {link.step for link in chain.links}
+    yield from (f"the chain lacks its link at step {step}" for step in sorted(due - found))
+    last = state.total_steps
+    yield from (
+        f"the chain has a link at step {step}, where none is due" for step in sorted(found - due - {last})
+    )

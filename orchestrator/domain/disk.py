@@ -38,6 +38,11 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
         raise kind(f"cannot {action} {path}: {error.strerror or error}", hint=fix) from error
 
 
+def is_disk_trouble(error: StorageError) -> bool:
+    """Whether the disk failed, and not what stands on it."""
+    return isinstance(error.__cause__, OSError)
+
+
 def replace_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replaces the content of `path`, so that readers find the old text or the new one and nothing between.
 

@@ -45,16 +45,18 @@ class Roster:
     generation: Generation = Generation(0, ())
     _phases: dict[str, WorkerPhase] = field(default_factory=dict)
     _broken: bool = False
+    _replaced: set[str] = field(default_factory=set)
+    """Members that leave as soon as a newcomer can take their place."""
 
     def missing(self) -> int:
         """How many workers must still be asked for to reach the target."""
-        return max(0, self.target - len(self._in(*_COUNTED)))
+        return max(0, self._wanted() - len(self._in(*_COUNTED)))
 
     def surplus(self) -> list[str]:
         """Workers over the target, the newest and least useful first."""
         order = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)
         candidates = [worker for phase in order for worker in reversed(self._in(phase))]
-        return candidates[: max(0, len(candidates) - self.target)]
+        return candidates[: max(0, len(candidates) - self._wanted())]
 
     def phase(self, worker_id: str) -> WorkerPhase | None:
         return self._phases.get(worker_id)
@@ -86,10 +88,18 @@ class Roster:
         if self._phases.get(worker_id) is WorkerPhase.ACTIVE:
             self._phases[worker_id] = WorkerPhase.RETIRING
 
+    def replace(self, worker_id: str) -> None:
+        """Let a member go once another worker is warm: first the replacement, then the farewell."""
+        if self._phases.get(worker_id) is WorkerPhase.ACTIVE:
+            self._replaced.add(worker_id)
+
     def next_generation(self) -> Generation | None:
         """The generation to publish now, or None while the newest one holds or too few workers are ready."""
         active = self._in(WorkerPhase.ACTIVE)
         warm = self._in(WorkerPhase.WARM)
+        for worker in [w for w in active if w in self._replaced][: len(warm)]:
+            self.retire(worker)
+            active.remove(worker)
         members = tuple(w for w in self.generation.members if w in active) + tuple(
             w for w in self._phases if w in warm
         )
@@ -104,6 +114,10 @@ class Roster:
         for worker in members:
             self._phases[worker] = WorkerPhase.ACTIVE
         return self.generation
+
+    def _wanted(self) -> int:
+        """The target, and a second worker for each that is being replaced."""
+        return self.target + sum(self._phases.get(w) is WorkerPhase.ACTIVE for w in self._replaced)
 
     def _in(self, *phases: WorkerPhase) -> list[str]:
         return [worker for worker, phase in self._phases.items() if phase in phases]

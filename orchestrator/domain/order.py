@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _NUM_ROUNDS = 8
@@ -30,30 +31,30 @@ class Permutation:
     """A keyed bijection of range(size), in O(1) memory."""
 
     def __init__(self, size: int, key: str) -> None:
-        self._size = size
+        self.size = size
         bits = max(_MIN_BITS, (size - 1).bit_length())
-        self._low_bits = bits // 2
-        self._low_mask = (1 << self._low_bits) - 1
-        high_mask = (1 << (bits - self._low_bits)) - 1
+        self.low_bits = bits // 2
+        self._low_mask = (1 << self.low_bits) - 1
+        high_mask = (1 << (bits - self.low_bits)) - 1
         digest = hashlib.blake2b(key.encode(), digest_size=8 * _NUM_ROUNDS, person=b"tumbler.order").digest()
         # The halves swap places after each round, so their widths alternate.
         masks = (high_mask, self._low_mask) * (_NUM_ROUNDS // 2)
-        self._rounds = tuple(zip(struct.unpack(f"<{_NUM_ROUNDS}Q", digest), masks, strict=True))
+        self.rounds = tuple(zip(struct.unpack(f"<{_NUM_ROUNDS}Q", digest), masks, strict=True))
 
     def __getitem__(self, index: int) -> int:
         """The image of `index`, which must lie in range(size)."""
         while True:
-            high, low = _feistel(index >> self._low_bits, index & self._low_mask, self._rounds)
-            index = (high << self._low_bits) | low
-            if index < self._size:
+            high, low = _feistel(index >> self.low_bits, index & self._low_mask, self.rounds)
+            index = (high << self.low_bits) | low
+            if index < self.size:
                 return index
 
     def index(self, image: int) -> int:
         """The inverse: the index whose image is `image`."""
         while True:
-            low, high = _feistel(image & self._low_mask, image >> self._low_bits, self._rounds[::-1])
-            image = (high << self._low_bits) | low
-            if image < self._size:
+            low, high = _feistel(image & self._low_mask, image >> self.low_bits, self.rounds[::-1])
+            image = (high << self.low_bits) | low
+            if image < self.size:
                 return image
 
 
@@ -62,7 +63,8 @@ class EpochOrder:
 
     Without `window` the permutation is over all rows. With `window` = W rows are shuffled inside windows of W
     consecutive rows and the windows among themselves, so that W rows at a time are read from one place; the
-    short last window, if there is one, may come anywhere.
+    short last window, if there is one, may come anywhere. In epoch 0 the windows come as they lie, so that a
+    run can start when the first of them is there.
 
     Raises ValueError where num_rows or window is less than 1.
     """
@@ -92,11 +94,30 @@ class EpochOrder:
         number, offset = windows.locate(position)
         return number * self.window + self._rows_of(epoch, number).order[offset]
 
+    def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """(number, begin, end): which part of the order of which window the positions `first` to `last` - 1
+        of an epoch take, one piece after the other."""
+        windows = self._windows_of(epoch)
+        while first < last:
+            number, begin = windows.locate(first)
+            taken = min(last - first, self._size_of(number) - begin)
+            yield number, begin, begin + taken
+            first += taken
+
+    def permutation(self, epoch: int, number: int) -> Permutation:
+        """The order of the rows of one window, each counted from the window's first."""
+        return self._rows_of(epoch, number).order
+
+    def _size_of(self, number: int) -> int:
+        return min(self.window, self.num_rows - number * self.window)
+
     def _windows_of(self, epoch: int) -> _WindowsOfEpoch:
         # Only the latest is remembered: positions are asked for in runs, and memory stays O(1).
         known = self._windows
         if known is None or known.epoch != epoch:
-            order = Permutation(self._num_windows, f"{self.seed}:{epoch}:windows")
+            order: Permutation | range = range(self._num_windows)
+            if epoch > 0:
+                order = Permutation(self._num_windows, f"{self.seed}:{epoch}:windows")
             last = self._num_windows - 1
             known = self._windows = _WindowsOfEpoch(
                 epoch, self.window, self.num_rows - last * self.window, order, order.index(last)
@@ -106,8 +127,7 @@ class EpochOrder:
     def _rows_of(self, epoch: int, number: int) -> _RowsOfWindow:
         known = self._rows
         if known is None or (known.epoch, known.number) != (epoch, number):
-            size = min(self.window, self.num_rows - number * self.window)
-            order = Permutation(size, f"{self.seed}:{epoch}:rows:{number}")
+            order = Permutation(self._size_of(number), f"{self.seed}:{epoch}:rows:{number}")
             known = self._rows = _RowsOfWindow(epoch, number, order)
         return known
 
@@ -153,13 +173,20 @@ class BatchPlan:
 
         Raises IndexError where shard is outside range(logical_shards).
         """
+        epoch, begin, end = self.shard_span(step, shard)
+        return [self.order.row(epoch, position) for position in range(begin, end)]
+
+    def shard_span(self, step: int, shard: int) -> tuple[int, int, int]:
+        """(epoch, first, last): the half-open range of positions that logical shard `shard` uses at `step`.
+
+        Raises IndexError where shard is outside range(logical_shards).
+        """
         if not 0 <= shard < self.logical_shards:
             raise IndexError(f"shard {shard} is outside the {self.logical_shards} logical shards")
         epoch, first, last = self.span(step)
         size = last - first
         begin = first + size * shard // self.logical_shards
-        end = first + size * (shard + 1) // self.logical_shards
-        return [self.order.row(epoch, position) for position in range(begin, end)]
+        return epoch, begin, first + size * (shard + 1) // self.logical_shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +195,7 @@ class _WindowsOfEpoch:
     window: int
     short_size: int
     """Rows in the last window of the row range, 1 to `window`."""
-    order: Permutation
+    order: Permutation | range
     short_slot: int
     """Which place in the order the last window of the row range takes."""
 

@@ -3,6 +3,7 @@
 run.json      who it is: format number, name, created, newest attempt
 spec.json     the spec, canonical, never changed
 status.json   the newest RunState
+data.json     what an own scan of the sources found; only in a run that was scanned
 owner         id of the service's run that it belongs to; not there in one that `tumbler run` made
 orders.json   what the service wishes of the living attempt
 service.beat  touched every few seconds by the service that follows the run
@@ -23,7 +24,9 @@ from orchestrator.domain.errors import RunExists, RunNotFound, SpecError, Storag
 from orchestrator.domain.events import timestamp
 from orchestrator.domain.json_files import read_model
 from orchestrator.domain.orders import Orders
+from orchestrator.domain.pinned_data import PinnedData
 from orchestrator.domain.run_search import RECORD_NAME, find_run
+from orchestrator.domain.sealed_journal import Tip
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_differences import NOT_COMPARED, spec_differences
 from orchestrator.domain.spec_parts import CheckpointSpec
@@ -70,6 +73,8 @@ class RunState(BaseModel):
     checkpoint: str | None = None
     """Path of the newest committed checkpoint."""
     parameters_sha256: str | None = None
+    tips: dict[str, Tip] = {}
+    """Of the sealed journals, `ledger` and `chain`: the newest record that this state knows of."""
 
 
 class RunRecord(BaseModel):
@@ -143,6 +148,10 @@ class RunDirectory:
         return self.path / "status.json"
 
     @property
+    def data_path(self) -> Path:
+        return self.path / "data.json"
+
+    @property
     def outbox(self) -> Path:
         """The folder of all journals of the run."""
         return self.path / "outbox"
@@ -180,6 +189,10 @@ class RunDirectory:
     def read_status(self) -> RunState:
         """Raises StorageError where it is broken."""
         return read_model(self.status_path, RunState)
+
+    def read_data(self) -> PinnedData | None:
+        """None where the sources were not scanned. Raises StorageError where it is broken."""
+        return read_model(self.data_path, PinnedData) if self.data_path.is_file() else None
 
     def write_status(self, state: RunState) -> None:
         """Replaces the status atomically; a terminal one is on the disk when this returns.
@@ -277,7 +290,7 @@ class RunDirectory:
         record, state = self.record(), self.read_status()
         # How far it came stays; how the last attempt ended does not.
         kept = state.model_dump(
-            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256"}
+            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256", "tips"}
         )
         self._begin(
             record.model_copy(update={"attempt": attempt}),

@@ -179,7 +179,10 @@ class Change:
 
 def claim_of(spec: RunSpec) -> str:
     """JSON: `worker` and `feed` in Ray's words (CPU and GPU in devices, memory in bytes), and the `labels`
-    that a worker's node must carry."""
+    that a worker's node must carry.
+
+    A feed that the spec says nothing of takes the place of a worker while it runs, see docs/adr/0014.
+    """
     resources = spec.resources
     worker = {"CPU": resources.cpu, "GPU": resources.gpu, "memory": float(resources.memory or 0)}
     claim = {

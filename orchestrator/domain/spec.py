@@ -154,6 +154,7 @@ class RunSpec(SpecPart):
     def result_fingerprint(self) -> str:
         """SHA-256 (64 hex digits) of what decides the result's bits: task, model, data, train, threads."""
         content = self.model_dump(mode="json", include={"task", "model", "train"})
+        del content["train"]["verify_every"]
         content["data"] = self.data.model_dump(mode="json", exclude={"cpus"})
         content["threads"] = self.resources.threads
         return hashlib.sha256(_canonical(content).encode()).hexdigest()

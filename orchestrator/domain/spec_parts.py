@@ -152,8 +152,15 @@ class CheckpointSpec(SpecPart):
     """A folder, plain or as `file://`, that all nodes see; the run directory is made inside it."""
     every: Interval = 100
     """Steps between two committed checkpoints; the last step always gets one."""
+    link_every: Interval | None = None
+    """Steps between two links of the hash chain, when each worker hashes its state; None takes `every`."""
     keep_last: Count = 3
     keep_best: KeepBest | None = None
+
+    @property
+    def links_every(self) -> int:
+        """Steps between two links of the hash chain."""
+        return self.link_every or self.every
 
     @property
     def storage_path(self) -> Path:
@@ -171,11 +178,14 @@ class RetrySpec(SpecPart):
     max_losses_without_progress: Count = 3
     """Losses or errors in a row at one step, whoever caused them."""
     hang_timeout: PatienceOrAuto = None
-    """Seconds without a step until a worker counts as hung; None (also `auto`) follows the run's own pace."""
+    """Seconds that a worker may keep the others waiting; None (also `auto`) follows the run's own pace."""
     start_timeout: Patience = 600.0
     """Seconds until a worker must be ready to train; also `10m`."""
-    on_nan: Annotated[Literal["skip"], only_available("skip")] = "skip"
-    """What becomes of a step whose gradient is not finite: `skip` leaves the parameters as they are."""
+    on_nan: Literal["skip", "rollback", "fail"] = "skip"
+    """A step whose loss or gradient is not finite: `skip` leaves its update out, `rollback` goes back and
+    tries it once more before that, `fail` ends the run."""
+    replace_stragglers: Flag = False
+    """Whether a worker that computes far slower than its peers is replaced, at a step boundary."""
 
 
 class StopSpec(SpecPart):

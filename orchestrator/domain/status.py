@@ -106,6 +106,8 @@ class EndReason(StrEnum):
     """The attempt found what only it could see: a model, data or platform that the spec cannot run on."""
     NO_CAPACITY = "NoCapacity"
     """The cluster could not hold `workers.min` within `retry.start_timeout`."""
+    NOT_FINITE = "NotFinite"
+    """A loss or gradient was not finite, and `retry.on_nan` is `fail`."""
     NO_PROGRESS = "NoProgress"
     MAX_FAILURES_EXCEEDED = "MaxFailuresExceeded"
     MAX_PREEMPTIONS_EXCEEDED = "MaxPreemptionsExceeded"
@@ -136,6 +138,7 @@ ENDINGS: Mapping[EndReason, Ending] = MappingProxyType(
         EndReason.STORAGE_FAILED: Ending(RunStatus.FAILED),
         EndReason.SPEC_REFUSED: Ending(RunStatus.FAILED),
         EndReason.NO_CAPACITY: Ending(RunStatus.FAILED),
+        EndReason.NOT_FINITE: Ending(RunStatus.FAILED),
         EndReason.NO_PROGRESS: Ending(RunStatus.FAILED),
         EndReason.MAX_FAILURES_EXCEEDED: Ending(RunStatus.FAILED),
         EndReason.MAX_PREEMPTIONS_EXCEEDED: Ending(RunStatus.FAILED),

@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import ray
+
 from orchestrator.domain.journal import read_journal
+from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.run_directory import RunDirectory
+from trainers.elastic.faults import Fault
 
 
 @dataclass
@@ -69,6 +73,14 @@ def sabotage(plan: Callable[[Watched], None]) -> Iterator[Saboteur]:
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     os.kill(pid, number)
+
+
+def inject(watched: Watched, rank: int, fault: Fault) -> str:
+    """Put a fault into a member; its worker id."""
+    worker = list(watched.members())[rank]
+    controller = ray.get_actor(controller_name(watched.run.name), namespace=NAMESPACE)
+    ray.get(controller.inject.remote(worker, fault))
+    return worker
 
 
 def kill_ranks(watched: Watched, *ranks: int) -> list[int]:

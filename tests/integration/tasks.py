@@ -24,6 +24,8 @@ class PacedConfig(BaseModel):
     """Raise in the forward pass that sees this row."""
     raise_once_file: str | None = None
     """Raise only while this file does not exist, and make it."""
+    nan_at: int | None = None
+    """The loss of the logical shard that sees this row is not a number."""
     batch_norm: bool = False
 
 
@@ -56,6 +58,8 @@ class Paced(Task[PacedConfig]):
         time.sleep(self.config.pause_s)
         self._maybe_raise(rows.tolist())
         error = (model(x).squeeze(1) - y).square()
+        if self.config.nan_at in rows.tolist():
+            error = error * float("nan")
         return ShardLoss(error.sum(), len(x), {"error": float(error.detach().sqrt().sum())})
 
     def _maybe_raise(self, rows: Sequence[int]) -> None:

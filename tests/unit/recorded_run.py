@@ -1,6 +1,8 @@
 """Run directories as the trainers write them, without training: the real writers, told what to write."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.domain.events import EventKind
@@ -11,7 +13,7 @@ from orchestrator.domain.status import EndReason, RunStatus
 from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
 from trainers.recorder import Recorder
 
-ROWS, BATCH = 100, 4
+ROWS, BATCH, NUM_STEPS = 100, 4, 8
 START_S = 1_000_000.0
 """Step n is done n seconds after it."""
 
@@ -19,19 +21,28 @@ START_S = 1_000_000.0
 class RecordedRun:
     """A run of a few steps whose recorder is in the hands of the test."""
 
-    def __init__(self, storage: Path, name: str = "brave-otter", **spec: Any) -> None:
+    def __init__(
+        self,
+        storage: Path,
+        name: str = "brave-otter",
+        *,
+        links: Mapping[int, str] = MappingProxyType({NUM_STEPS: "p"}),
+        **spec: Any,
+    ) -> None:
+        """`links` says of which letter the hash of the parameters is made at the steps that have one."""
         content = {
             "name": name,
             "task": "language_model",
-            "train": {"steps": 8, "global_batch": BATCH},
+            "train": {"steps": NUM_STEPS, "global_batch": BATCH},
             **spec,
         }
         self.run = RunDirectory.create(storage, RunSpec.parse(content))
         self._plan = BatchPlan(ROWS, BATCH, BATCH, seed=1)
-        self.recorder = Recorder(self.run, global_batch=BATCH, link_every=100)
+        self._links = links
+        self.recorder = Recorder(self.run, global_batch=BATCH, link_every=min(links))
         self.recorder.move(RunStatus.STARTING)
         self.recorder.event(EventKind.RUN_STARTED, f"attempt 1 of {name} starts")
-        self.recorder.plan(ROWS, num_steps=8)
+        self.recorder.plan(ROWS, NUM_STEPS)
 
     def started(self, **pids: int) -> None:
         for worker, pid in pids.items():
@@ -69,6 +80,8 @@ class RecordedRun:
                 world_size=workers,
                 skipped=False,
                 metrics={"loss": 5 - step / 2, "count": 40.0},
+                parameters_sha256=self._links[step] * 64 if step in self._links else None,
+                optimizer_sha256="o" * 64 if step in self._links else None,
             )
             self.recorder.steps((point,))
 

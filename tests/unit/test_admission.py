@@ -154,7 +154,7 @@ def drawn(name: str, wanted: dict[str, Any]) -> Run:
 
 def claim(run: Run, workers: int) -> float:
     spec = run.spec
-    return workers * spec.resources.cpu + spec.data.cpus
+    return workers * spec.resources.cpu + (spec.data.cpus or 0.0)
 
 
 @settings(max_examples=100, deadline=None)

@@ -36,10 +36,10 @@ def test_help_imports_nothing_that_takes_long() -> None:
 def test_commands_that_train_nothing_import_neither_ray_nor_torch(tmp_path: Path) -> None:
     run, file = str(finished_run(tmp_path).path), str(tmp_path / "run.yaml")
     reading = [[name, run] for name in ("get", "audit", "metrics", "events", "logs")]
-    found = imported_by(
-        *reading, ["init", "-f", file], ["validate", "-f", file], ["datasets", "ls"], ["version"]
-    )
+    found = imported_by(*reading, ["init", "-f", file], ["validate", "-f", file], ["version"])
     assert found.isdisjoint(HEAVY)
+    # It looks into file systems, which are pyarrow's.
+    assert imported_by(["datasets", "ls"]).isdisjoint({"ray", "torch"})
 
 
 def test_asking_any_command_for_its_help_imports_nothing_that_takes_long() -> None:

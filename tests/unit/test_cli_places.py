@@ -94,10 +94,23 @@ def test_commands_that_read_files_find_them_by_the_service(
 ) -> None:
     run = finished_run(Path("elsewhere"))
     rest.has(run_json("brave-otter", "SUCCEEDED", path=str(run.path.absolute())))
-    assert told(capsys, "audit", "brave-otter")["ok"] is True
+    assert main(["audit", "brave-otter", "--scan"]) == 1
+    assert "the sources were not scanned" in capsys.readouterr().err
     rest.has(run_json("far-away", "SUCCEEDED", path="/not/here"))
-    assert main(["audit", "far-away"]) == 4
+    assert main(["audit", "far-away", "--scan"]) == 4
     assert "cannot be seen from here: /not/here" in capsys.readouterr().err
+
+
+def test_a_run_of_the_service_is_audited_by_it_wherever_its_directory_is(
+    rest: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest.has(run_json("far-away", "SUCCEEDED", path="/not/here", spec=None))
+    rest.on("GET", "/runs/far-away/audit", {"run": "far-away", "ok": True, "of_a_later_version": 1})
+    assert told(capsys, "audit", "far-away")["ok"] is True
+    problem = "step 3 is missing"
+    rest.on("GET", "/runs/far-away/audit", {"run": "far-away", "ok": False, "problems": [problem]})
+    assert main(["audit", "far-away"]) == 1
+    assert capsys.readouterr().err.splitlines() == [problem]
 
 
 def test_the_service_of_a_home_counts_only_while_it_lives(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> lis
 def test_the_audit_is_the_published_json(capsys: pytest.CaptureFixture[str]) -> None:
     finished_run(Path("runs"))
     report = told(capsys, "audit", "brave-otter")
-    assert list(report) == ["run", "epochs", "steps", "parameters_sha256", "optimizer_sha256", "chain", "ok"]
+    promised = ["run", "epochs", "steps", "parameters_sha256", "optimizer_sha256", "chain", "ok"]
+    assert list(report) == [*promised, "problems", "notes"]
     assert report["epochs"] == [{"epoch": 0, "expected": 32, "consumed": 32, "repeated": 0, "missed": 0}]
     assert (report["run"], report["steps"], report["ok"]) == ("brave-otter", 8, True)
     assert report["parameters_sha256"] == "p" * 64
@@ -230,3 +231,23 @@ def test_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = told(capsys, "datasets", "ls")
     assert found["source"] == "dataset://stdlib"
     assert found["files"] > 1000
+
+
+def test_a_data_set_is_added_by_name_and_its_rows_are_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("x" * 5000)
+    added = told(capsys, "datasets", "add", "mine", str(tmp_path / "text.txt"), "--storage", str(tmp_path))
+    assert (added["source"], added["files"], added["bytes"]) == ("dataset://mine", 1, 5000)
+    assert [entry["source"] for entry in told(capsys, "datasets", "ls", "--storage", str(tmp_path))] == [
+        "dataset://stdlib",
+        "dataset://mine",
+    ]
+    spec = tmp_path / "run.yaml"
+    spec.write_text("task: language_model\ntrain: {steps: 1, global_batch: 8}\n")
+    settings = ["data.source=dataset://mine", f"checkpoint.storage={tmp_path}"]
+    arguments = ["datasets", "prepare", "-f", str(spec), *(f"--set={setting}" for setting in settings)]
+    made = told(capsys, *arguments)
+    assert made["rows"] == 40
+    assert told(capsys, *arguments) == made
+    assert Path(made["folder"]).parent == tmp_path / ".datasets"

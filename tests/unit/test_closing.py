@@ -24,6 +24,7 @@ def test_an_attempt_whose_controller_died_ends_at_the_newest_step_of_the_ledger(
     state = run.read_status()
     assert (state.status, state.reason, state.message) == ("QUEUED", "ControllerLost", "gone")
     assert (state.step, state.workers, state.ended) == (3, 0, None)
+    assert state.tips["ledger"].seq == 4  # the plan and three steps: what comes later was added
 
 
 def test_one_that_is_over_already_says_more(run: RunDirectory) -> None:

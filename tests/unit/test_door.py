@@ -91,7 +91,7 @@ def test_paths_count_from_where_the_run_is_submitted(own_folder: Path) -> None:
             code={"working_dir": "code"},
             data={"source": "texts/*.txt"},
         )
-    )
+    ).spec
     assert found.checkpoint.storage == str(own_folder / "results")
     assert found.code.working_dir == str(own_folder / "code")
     assert found.data.source == str(own_folder / "texts" / "*.txt")
@@ -126,6 +126,7 @@ class Config(BaseModel, extra="forbid"):
 
 class {name}(Task):
     Config = Config
+    def build_dataset(self, data, storage): ...
     def build_model(self): ...
     def loss(self, model, batch): ...
 """
@@ -166,12 +167,26 @@ def test_a_built_in_task_with_too_little_data_is_refused_with_the_fix(own_folder
     content = {"command": None, "task": "language_model", "data": {"source": "tiny.txt"}}
     with pytest.raises(DataError, match="fewer than one global batch of 64") as caught:
         at_the_door(spec(**content))
-    assert caught.value.hint == "give it more text, or lower train.global_batch"
+    assert caught.value.hint == "give it more data, or lower train.global_batch"
 
 
-def test_the_data_of_a_built_in_task_is_prepared_in_the_storage(own_folder: Path) -> None:
+def test_what_is_in_the_files_of_a_built_in_task_is_known_before_anything_starts(own_folder: Path) -> None:
     (own_folder / "text.txt").write_text("a line of text that is long enough\n" * 2000)
     content = {"command": None, "task": "language_model", "data": {"source": "text.txt"}}
     content |= {"checkpoint": {"storage": "results"}, "model": {"context": 16}, "train": {"global_batch": 8}}
-    at_the_door(spec(**content))
-    assert [path for path in (own_folder / "results").rglob("*") if path.is_file()]
+    found = at_the_door(spec(**content)).scan
+    assert found is not None
+    assert found.num_rows == 70_000 // 16
+    assert [file.name for file in found.files] == ["text.txt"]
+
+
+def test_a_task_with_rows_of_its_own_has_no_feed(own_folder: Path) -> None:
+    assert at_the_door(spec(**my_task(own_folder, "door_task_four"))).scan is None
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(own_folder: Path) -> None:
+    (own_folder / "text.txt").write_text("a line of text that is long enough\n" * 2000)
+    data = {"source": "text.txt", "tokenizer": "bpe", "vocabulary": 300}
+    content = {"command": None, "task": "language_model", "data": data}
+    (sentence,) = refused(spec(**content))
+    assert sentence.startswith("model.vocabulary: data.vocabulary has 300 token ids, model.vocabulary 257")

@@ -1,6 +1,7 @@
 """Faults that were found by reading, each kept from coming back."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,8 +11,11 @@ from tests.unit.gang import gang
 from trainers.elastic.checkpoint import write_checkpoint
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import ElasticGroup
-from trainers.elastic.messages import CheckpointWritten, Report
+from trainers.elastic.loop import Surroundings, TrainingLoop
+from trainers.elastic.mailbox import Mailbox
+from trainers.elastic.messages import CheckpointWritten, Formed, Offer, Report, StepPoint, StepsDone
 from trainers.elastic.state import TrainState, agree_on_newest
+from trainers.elastic.verification import Verification
 
 torch.set_num_threads(1)
 
@@ -52,6 +56,35 @@ def test_members_of_which_one_only_has_evaluated_agree_whether_to_evaluate(tmp_p
 
     first, second = gang(2, work)
     assert first == second
+
+
+def point(step: int) -> StepPoint:
+    return StepPoint(step, 0, 0, 1, 1.7e9, 0.01, 1, 2, False, {"loss": 1.0}, parameters_sha256=f"p{step}")
+
+
+def test_a_step_that_one_survivor_had_applied_and_rank_0_had_not_is_told_all_the_same() -> None:
+    """The last exchange of step 6 reached rank 1 and not rank 0, then a third member died. Rank 0 gets the
+    state by copy, but only who applied a step had its record, and only rank 0 tells: the ledger lacks step 6
+    for ever."""
+    reports: list[Report] = []
+
+    def meet(group: ElasticGroup) -> None:
+        state = state_at(5 + group.rank)
+        state.newest_point = point(state.step)
+        here = Surroundings(f"w{group.rank}", "127.0.0.1", "gloo", 5.0, meeting_place=None)  # type: ignore[arg-type]
+        steps: Any = SimpleNamespace(state=state, num_steps=10)
+        duty: Any = SimpleNamespace(fingerprint="f")
+        off = Verification(state, 0, lambda: state.model)
+        loop = TrainingLoop(
+            here, Mailbox(), steps, duty, reports.append, lambda offer, rank: None, off, "skip"
+        )
+        for step in range(1, state.step + 1):
+            loop._points.append(point(step))
+        loop._meet(group, Offer(2, ("w0", "w1"), ("n", "n"), "127.0.0.1", 1, recorded_step=4), 0.0)
+
+    gang(2, meet)
+    assert [type(report) for report in reports] == [Formed, StepsDone]
+    assert [(p.step, p.parameters_sha256) for p in reports[1].points] == [(5, "p5"), (6, "p6")]  # type: ignore[union-attr]
 
 
 def test_a_checkpoint_whose_report_was_lost_is_reported_by_the_next_generation(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_newer_offer_ends_a_meeting_that_waits(offer: Offer, apart: Any) -> No
 def test_a_meeting_place_that_is_gone_is_a_broken_group(
     offer: Offer, apart: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CONNECT_TIMEOUT", timedelta(seconds=0.1))
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", timedelta(seconds=0.1))
     nobody = Meeting(replace(offer, store_port=1), 1, WITHIN_S)
     with pytest.raises(GroupBrokenError, match="the meeting place is gone") as caught:
         apart(nobody.join, never).result(WITHIN_S)
@@ -211,3 +211,34 @@ def test_tensors_arrive_in_the_order_in_which_they_were_sent_whatever_their_type
 
 def test_a_lone_member_needs_no_connection() -> None:
     assert gang(1, lambda group: [t.tolist() for t in group.gather(torch.ones(2))]) == [[[1.0, 1.0]]]
+
+
+def test_closing_wakes_peers_though_messages_of_ours_are_under_way() -> None:
+    """They hold the connections open until they are dropped."""
+
+    def work(group: ElasticGroup) -> float:
+        begun = time.monotonic()
+        if group.rank == 0:
+            everybody = [torch.empty(1000) for _ in range(group.size)]
+            under_way = group.start_exchange([torch.ones(1000)] * group.size, everybody, tag=3)
+            group.close()
+            with pytest.raises(GroupBrokenError, match="the group is closed"):
+                under_way.wait()
+            return time.monotonic() - begun
+        with pytest.raises(GroupBrokenError):
+            group.gather(torch.ones(1000))
+        return time.monotonic() - begun
+
+    assert max(gang(3, work, timeout_s=WITHIN_S)) < AT_ONCE_S
+
+
+def test_messages_of_different_tags_may_overtake_each_other() -> None:
+    def work(group: ElasticGroup) -> list[float]:
+        first, second = ([torch.empty(1) for _ in range(2)] for _ in range(2))
+        order = [(1, first, 10.0), (2, second, 20.0)]
+        for tag, incoming, value in order if group.rank else reversed(order):
+            group.start_exchange([torch.tensor([value + group.rank])] * 2, incoming, tag)
+        group.gather(torch.zeros(1))
+        return [float(incoming[1 - group.rank]) for _, incoming, _ in order]
+
+    assert gang(2, work) == [[11.0, 21.0], [10.0, 20.0]]

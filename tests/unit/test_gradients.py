@@ -1,4 +1,5 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.shards import Node, maximal_nodes, middle, owned_shards
-from trainers.elastic.gradients import COUNT, LOSS, GradientVector, StepGradients
+from trainers.elastic.gradients import COUNT, LOSS, GradientVector
+from trainers.elastic.partials import Forward, StepGradients
 from trainers.task import ShardLoss
 
 torch.set_num_threads(1)
@@ -37,13 +39,14 @@ class Losses:
         self.empty = empty
         self.computed: list[tuple[int, int]] = []
 
-    def of_step(self, step: int) -> Callable[[int], ShardLoss | None]:
-        return lambda shard: self(step, shard)
+    def of_step(self, step: int) -> Callable[[int], Sequence[Forward]]:
+        return lambda shard: self.forwards(step, shard)
 
-    def __call__(self, step: int, shard: int) -> ShardLoss | None:
+    def forwards(self, step: int, shard: int) -> Sequence[Forward]:
         self.computed.append((step, shard))
-        if shard in self.empty:
-            return None
+        return [] if shard in self.empty else [partial(self, step, shard)]
+
+    def __call__(self, step: int, shard: int) -> ShardLoss:
         generator = torch.Generator().manual_seed(100 * step + shard)
         x = torch.randn(4, 5, generator=generator) * 10.0 ** (shard % 5 - 2)
         errors = self.model(x).square().sum(dim=1)
@@ -59,9 +62,9 @@ def losses() -> Losses:
     return Losses(Tied())
 
 
-def start(losses: Losses, num_shards: int) -> tuple[GradientVector, StepGradients]:
+def start(losses: Losses) -> tuple[GradientVector, StepGradients]:
     vector = GradientVector(losses.model.parameters(), ["largest"])
-    return vector, StepGradients(vector, num_shards)
+    return vector, StepGradients(vector)
 
 
 def naive(vector: GradientVector, losses: Losses, step: int, node: Node) -> torch.Tensor:
@@ -71,9 +74,10 @@ def naive(vector: GradientVector, losses: Losses, step: int, node: Node) -> torc
         return naive(vector, losses, step, (lo, middle(node))) + naive(
             vector, losses, step, (middle(node), hi)
         )
-    leaf, loss = vector.zeros(), losses(step, lo)
-    if loss is None:
+    leaf = vector.zeros()
+    if lo in losses.empty:
         return leaf
+    loss = losses(step, lo)
     found = torch.autograd.grad(loss.total, vector.parameters)
     vector.bind(leaf)
     for parameter, gradient in zip(vector.parameters, found, strict=True):
@@ -111,29 +115,29 @@ def test_partials_are_those_of_the_tree_bit_for_bit_however_ownership_changed_be
     """`history`: logical shards, (rank, world size) from one generation to the next, shards without rows."""
     num_shards, places, empty = history
     losses = Losses(Tied(), tuple(empty))
-    vector, gradients = start(losses, num_shards)
+    vector, gradients = start(losses)
     for rank, world_size in places:
         owned = owned_shards(num_shards, rank, world_size)
-        partials = gradients.partials(3, owned, losses.of_step(3))
+        partials = gradients.partials(3, owned, num_shards, losses.of_step(3))
         assert list(partials) == maximal_nodes(owned, num_shards)
-        for node, partial in partials.items():
-            assert_same_bits(partial, naive(vector, losses, 3, node))
+        for node, found in partials.items():
+            assert_same_bits(found, naive(vector, losses, 3, node))
 
 
 def test_after_a_loss_only_the_leaves_that_nobody_holds_are_computed(losses: Losses) -> None:
-    _, gradients = start(losses, 8)
-    gradients.partials(5, (0, 4), losses.of_step(5))
+    _, gradients = start(losses)
+    gradients.partials(5, (0, 4), 8, losses.of_step(5))
     assert losses.taken() == [(5, 0), (5, 1), (5, 2), (5, 3)]
-    gradients.partials(5, (0, 8), losses.of_step(5))
+    gradients.partials(5, (0, 8), 8, losses.of_step(5))
     assert losses.taken() == [(5, 4), (5, 5), (5, 6), (5, 7)]
-    gradients.partials(5, (0, 8), losses.of_step(5))
+    gradients.partials(5, (0, 8), 8, losses.of_step(5))
     assert losses.taken() == [], "the same part of the same step again"
 
 
 def test_what_was_held_of_one_step_is_never_used_for_another(losses: Losses) -> None:
-    vector, gradients = start(losses, 4)
+    vector, gradients = start(losses)
     for step in (1, 2, 7, 2):
-        partial = gradients.partials(step, (0, 4), losses.of_step(step))[0, 4]
+        partial = gradients.partials(step, (0, 4), 4, losses.of_step(step))[0, 4]
         assert losses.taken() == [(step, shard) for shard in range(4)]
         assert_same_bits(partial, naive(vector, losses, step, (0, 4)))
         losses.taken()
@@ -141,10 +145,10 @@ def test_what_was_held_of_one_step_is_never_used_for_another(losses: Losses) -> 
 
 @pytest.mark.parametrize("held", [(1, 2), (2, 3), (1, 3)])
 def test_a_part_of_a_node_that_is_held_is_not_computed_again(losses: Losses, held: Node) -> None:
-    vector, gradients = start(losses, 3)
-    gradients.partials(5, held, losses.of_step(5))
+    vector, gradients = start(losses)
+    gradients.partials(5, held, 3, losses.of_step(5))
     losses.taken()
-    partial = gradients.partials(5, (0, 3), losses.of_step(5))[0, 3]
+    partial = gradients.partials(5, (0, 3), 3, losses.of_step(5))[0, 3]
     assert losses.taken() == [(5, shard) for shard in range(3) if shard not in range(*held)]
     assert_same_bits(partial, naive(vector, losses, 5, (0, 3)))
 
@@ -152,37 +156,35 @@ def test_a_part_of_a_node_that_is_held_is_not_computed_again(losses: Losses, hel
 def test_from_the_second_step_on_no_memory_is_asked_for(
     losses: Losses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vector, gradients = start(losses, 8)
+    vector, gradients = start(losses)
     new: list[torch.Tensor] = []
     zeros = vector.zeros
     monkeypatch.setattr(vector, "zeros", lambda: new.append(zeros()) or new[-1])
-    gradients.partials(1, (0, 8), losses.of_step(1))
+    gradients.partials(1, (0, 8), 8, losses.of_step(1))
     assert len(new) == 3, "one for each level of the tree but the leaves that are added in place"
     for step in (2, 3, 4):
-        gradients.partials(step, (0, 8), losses.of_step(step))
+        gradients.partials(step, (0, 8), 8, losses.of_step(step))
     assert len(new) == 3
 
 
 def test_a_shard_without_rows_adds_nothing(losses: Losses) -> None:
-    vector, gradients = start(losses, 4)
+    vector, gradients = start(losses)
     losses.empty = (0, 1, 2, 3)
-    partial = gradients.partials(1, (0, 4), losses.of_step(1))[0, 4]
+    partial = gradients.partials(1, (0, 4), 4, losses.of_step(1))[0, 4]
     assert_same_bits(partial, torch.zeros(vector.length))
     assert vector.means(partial) == (0.0, {"loss": 0.0})
 
 
 def test_no_shards_no_partials(losses: Losses) -> None:
-    _, gradients = start(losses, 4)
-    assert gradients.partials(1, (2, 2), losses.of_step(1)) == {}
+    _, gradients = start(losses)
+    assert gradients.partials(1, (2, 2), 4, losses.of_step(1)) == {}
     assert losses.taken() == []
 
 
 def test_loss_count_and_further_sums_ride_along_and_are_divided_by_the_count(losses: Losses) -> None:
-    vector, gradients = start(losses, 2)
-    total = gradients.partials(1, (0, 2), losses.of_step(1))[0, 2]
+    vector, gradients = start(losses)
+    total = gradients.partials(1, (0, 2), 2, losses.of_step(1))[0, 2]
     first, second = losses(1, 0), losses(1, 1)
-    assert first is not None
-    assert second is not None
     riding, loss = total[vector.num_gradients :], float((first.total + second.total).detach())
     assert float(riding[COUNT]) == 4 + 5
     assert float(riding[LOSS]) == pytest.approx(loss)

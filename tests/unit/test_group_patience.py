@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.unit.gang import gang
-from trainers.elastic import group as module
+from trainers.elastic import transport as module
 from trainers.elastic.group import ElasticGroup, GroupBrokenError
 
 
 def test_a_slow_peer_is_waited_for_as_long_as_patience_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CONNECT_TIMEOUT", timedelta(seconds=0.3))
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", timedelta(seconds=0.3))
     tired = threading.Event()
 
     def work(group: ElasticGroup) -> float:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.domain.spec_training import DataSpec, OptimizerSpec
-from trainers.data.byte_tokenizer import END_OF_TEXT
-from trainers.data.packed_rows import PackedRow
+from trainers.feed.packing import PackedRow
+from trainers.feed.tokenizers import END_OF_TEXT
 from trainers.task_registry import load_task
 from trainers.tasks.language_model import LanguageModel
 

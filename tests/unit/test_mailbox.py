@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,3 +92,21 @@ def test_a_worker_that_ends_before_it_is_warm_leaves_nobody_waiting(
     mailbox.announce_over(outcome)
     assert warm.result(WITHIN_S) == outcome
     assert over.result(WITHIN_S) == outcome
+
+
+def test_an_urgent_offer_wakes_who_waits_in_an_older_group_once_and_others_do_not() -> None:
+    mailbox, woken = Mailbox(), []
+    mailbox.offer(offer(1))
+    mailbox.in_group(1, lambda: woken.append(1))
+    mailbox.offer(offer(2))
+    assert woken == [], "it leaves at the next step boundary"
+    mailbox.offer(replace(offer(3), urgent=True))
+    mailbox.offer(replace(offer(4), urgent=True))
+    assert woken == [1]
+
+
+def test_a_group_that_was_late_before_it_formed_is_woken_at_once() -> None:
+    mailbox, woken = Mailbox(), []
+    mailbox.offer(replace(offer(3), urgent=True))
+    mailbox.in_group(2, lambda: woken.append(2))
+    assert woken == [2]

@@ -32,7 +32,7 @@ def test_windows_stay_together(num_rows: int, seed: int, window: int, epoch: int
 
 
 @quick
-@given(st.integers(50, 300), seeds, windows, epochs)
+@given(st.integers(50, 300), seeds, windows, st.integers(1, 10**6))
 def test_epochs_differ_and_so_do_seeds(num_rows: int, seed: int, window: int | None, epoch: int) -> None:
     def rows(seed: int, epoch: int) -> list[int]:
         order = EpochOrder(num_rows, seed, window)
@@ -55,8 +55,24 @@ def test_the_answer_does_not_depend_on_what_was_asked_before(
 
 def test_the_short_last_window_moves_about() -> None:
     order = EpochOrder(10, seed=1, window=4)
-    places = {next(p for p in range(10) if order.row(epoch, p) >= 8) for epoch in range(40)}
+    places = {next(p for p in range(10) if order.row(epoch, p) >= 8) for epoch in range(1, 41)}
     assert places == {0, 4, 8}
+
+
+@quick
+@given(sizes, seeds, st.integers(1, 400))
+def test_the_first_epoch_goes_through_the_windows_as_they_lie(num_rows: int, seed: int, window: int) -> None:
+    order = EpochOrder(num_rows, seed, window)
+    numbers = [order.row(0, position) // order.window for position in range(num_rows)]
+    assert numbers == sorted(numbers)
+
+
+def test_rows_are_shuffled_inside_the_windows_of_the_first_epoch_and_all_windows_later() -> None:
+    order = EpochOrder(1000, seed=5, window=100)
+    first = [order.row(0, position) for position in range(100)]
+    assert sorted(first) == list(range(100))
+    assert first != list(range(100))
+    assert [order.row(1, position) // 100 for position in range(0, 1000, 100)] != list(range(10))
 
 
 def test_orders_of_few_rows_are_even() -> None:
@@ -75,6 +91,7 @@ def test_the_order_is_the_same_on_every_platform() -> None:
     whole, windowed = EpochOrder(1000, seed=17), EpochOrder(1000, seed=17, window=100)
     assert [whole.row(3, position) for position in range(6)] == [270, 559, 255, 487, 867, 426]
     assert [windowed.row(3, position) for position in range(98, 104)] == [942, 983, 299, 246, 207, 220]
+    assert [windowed.row(0, position) for position in range(98, 104)] == [94, 31, 191, 132, 111, 179]
 
 
 @quick

@@ -4,12 +4,13 @@ from typing import Any
 import pytest
 
 from orchestrator.domain import journal as journal_module
-from orchestrator.domain.audit import audit, chain_link
+from orchestrator.domain.audit import audit
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.sealed_journal import seal
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
 from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
@@ -18,10 +19,16 @@ from trainers.recorder import Recorder
 ROWS, BATCH, EVERY, LAST = 40, 8, 4, 10
 """Five steps an epoch, two epochs, a checkpoint every four steps and at the last one."""
 
+SPEC = {
+    "name": "otter",
+    "task": "language_model",
+    "train": {"epochs": 2, "global_batch": BATCH, "logical_shards": 4},
+}
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    return RunDirectory.create(tmp_path, RunSpec.parse({"name": "otter", "task": "language_model"}))
+    return RunDirectory.create(tmp_path, RunSpec.parse(SPEC))
 
 
 @pytest.fixture
@@ -42,7 +49,8 @@ def points(*steps: int, generation: int = 1) -> tuple[StepPoint, ...]:
     def point(step: int) -> StepPoint:
         epoch, first, last = plan.span(step)
         metrics = {"loss": 1 / step}
-        return StepPoint(step, epoch, first, last, 1.7e9, 0.01, generation, 2, False, metrics)
+        hashes = (f"p{step}", f"o{step}") if step % EVERY == 0 or step == LAST else (None, None)
+        return StepPoint(step, epoch, first, last, 1.7e9, 0.01, generation, 2, False, metrics, *hashes)
 
     return tuple(point(step) for step in steps)
 
@@ -89,7 +97,8 @@ def test_the_plan_comes_first_and_once_however_many_workers_become_warm(
     recorder.plan(ROWS, LAST)
     recorder.steps(points(1))
     assert journal(run, "ledger", "kind") == [("plan",)]
-    assert journal(run, "ledger")[0] == {"seq": 1, "kind": "plan", "rows": ROWS, "global_batch": BATCH}
+    expected = {"kind": "plan", "rows": ROWS, "global_batch": BATCH, "link_every": EVERY}
+    assert journal(run, "ledger")[0] == {"seq": 1, **expected, "seal": seal("", expected)}
     assert recorder.state.total_steps == LAST
 
 
@@ -131,63 +140,6 @@ def test_steps_that_a_survivor_did_and_could_not_report_yet_are_recorded_when_th
     recorder.close()
     assert journal(run, "ledger", "kind") == [("plan",)]
     assert audit(run).problems == ()
-
-
-def test_only_checkpoints_that_every_run_of_the_spec_has_are_links_of_the_chain(
-    run: RunDirectory, recorder: Recorder
-) -> None:
-    for step in (4, 4, 6, 8, LAST):
-        recorder.checkpoint(written(step))
-    first = chain_link("", 4, "p4")
-    second = chain_link(first, 8, "p8")
-    assert journal(run, "chain", "step", "parameters_sha256", "optimizer_sha256", "chain") == [
-        (4, "p4", "o4", first),
-        (8, "p8", "o8", second),
-        (LAST, "p10", "o10", chain_link(second, LAST, "p10")),
-    ]
-
-
-def test_the_status_shows_the_newest_checkpoint_link_of_the_chain_or_not(
-    run: RunDirectory, recorder: Recorder
-) -> None:
-    recorder.checkpoint(written(6))
-    assert journal(run, "chain") == []
-    state = run.read_status()
-    assert (state.checkpoint, state.parameters_sha256) == ("/checkpoints/6", "p6")
-
-
-def test_a_link_that_was_undone_is_made_again_and_the_chain_still_holds(
-    run: RunDirectory, recorder: Recorder
-) -> None:
-    recorder.steps(points(*range(1, 9)))
-    recorder.checkpoint(written(4))
-    recorder.checkpoint(written(8))
-    recorder.formed(formed(2, 4), 2)
-    recorder.steps(points(5, 6, 7, 8, generation=2))
-    recorder.checkpoint(written(8))
-    assert journal(run, "chain", "step") == [(4,), (8,), (8,)]
-    report = audit(run)
-    assert report.problems == ()
-    assert [link.step for link in report.chain] == [4, 8]
-
-
-def test_a_later_attempt_goes_on_with_ledger_and_chain(run: RunDirectory) -> None:
-    first = open_recorder(run)
-    first.steps(points(1, 2, 3, 4, 5, 6))
-    first.checkpoint(written(4))
-    first.close()
-    RunDirectory.create(run.path.parent, run.spec(), resume=True)
-    second = open_recorder(run)
-    assert second.step == 6
-    second.formed(formed(1, 4), 2)
-    second.steps(points(*range(5, LAST + 1)))
-    second.checkpoint(written(8))
-    second.checkpoint(written(LAST))
-    second.close()
-    report = audit(run)
-    assert report.problems == ()
-    assert [link.step for link in report.chain] == [4, 8, LAST]
-    assert report.steps == LAST
 
 
 def test_the_status_moves_by_the_table_of_legal_moves_only(run: RunDirectory, recorder: Recorder) -> None:
@@ -244,13 +196,12 @@ def test_what_a_full_disk_refuses_is_held_back_and_written_when_there_is_room(
     with monkeypatch.context() as disk:
         disk.setattr(journal_module.os, "write", full)
         recorder.formed(formed(1, 0), 2)
-        recorder.steps(points(1, 2))
-        recorder.checkpoint(written(4))
+        recorder.steps(points(1, 2, 3, 4))
         recorder.event(EventKind.WORKER_LOST, "worker w1 was lost")
     assert journal(run, "events") == []
-    recorder.steps(points(3, 4))
+    recorder.steps(points(5))
     recorder.close()
-    assert journal(run, "ledger", "step") == [(1,), (2,), (3,), (4,)]
+    assert journal(run, "ledger", "step") == [(1,), (2,), (3,), (4,), (5,)]
     assert journal(run, "chain", "step") == [(4,)]
     assert {("worker-lost",), ("storage-healed",)} == set(journal(run, "events", "kind"))
 

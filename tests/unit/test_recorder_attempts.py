@@ -10,13 +10,13 @@ from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
-from tests.unit.test_recorder import LAST, formed, journal, open_recorder, points, written
+from tests.unit.test_recorder import LAST, SPEC, formed, journal, open_recorder, points
 from trainers.recorder import Recorder
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    return RunDirectory.begin(tmp_path, RunSpec.parse({"name": "otter", "task": "language_model"}), 1)
+    return RunDirectory.begin(tmp_path, RunSpec.parse(SPEC), 1)
 
 
 @pytest.fixture
@@ -73,18 +73,14 @@ def test_the_next_attempt_goes_on_from_a_checkpoint_with_ledger_and_chain_as_if_
     recorder.formed(formed(1, 0), 2)
     recorder.move(RunStatus.RUNNING)
     recorder.steps(points(1, 2, 3, 4))
-    recorder.checkpoint(written(4))
     recorder.steps(points(5, 6, 7))  # and its process is killed
     RunDirectory.begin(tmp_path, run.spec(), 2)
     second = open_recorder(run)
     assert second.step == 7
     second.formed(formed(1, 4), 1)
     assert second.step == 4
-    second.checkpoint(written(4))  # found committed by the new rank 0
     second.move(RunStatus.RUNNING)
     second.steps(points(*range(5, LAST + 1)))
-    second.checkpoint(written(8))
-    second.checkpoint(written(LAST))
     second.end(EndReason.FINISHED)
     assert audit(run).problems == ()
     assert [step for step, _ in journal(run, "chain", "step", "chain")] == [4, 8, LAST]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,13 @@ def test_an_evaluation_is_an_event_and_a_metric(desk: Desk) -> None:
     assert (event["kind"], event["message"]) == ("evaluated", "step 4: val_loss 0.1235")
     assert event["metrics"] == {"val_loss": 0.123456}
     assert desk.recorder.state.metrics["val_loss"] == 0.123456
+
+
+def test_skipped_steps_are_counted_and_told_ever_more_rarely(desk: Desk) -> None:
+    desk.take(formed(1, 0))
+    points = [replace(point, skipped=True) for point in steps_done(1, *range(1, 21)).points]
+    desk.take(StepsDone("w1", 1, tuple(points)))
+    desk.take(StepsDone("w1", 1, tuple(points)))  # reported twice, skipped once
+    told = [event for event in desk.events() if event["kind"] == "step-skipped"]
+    assert [event["count"] for event in told] == [1, 2, 3, 4, 8, 16]
+    assert desk.recorder.state.metrics["steps_skipped"] == 20.0

@@ -159,12 +159,20 @@ def test_the_row_order_follows_the_train_seed_unless_it_has_its_own() -> None:
     assert parsed(train={"seed": 5}, data={"shuffle": {"seed": 0}}).shuffle_seed == 0
 
 
+def test_a_window_of_null_is_the_whole_epoch_and_survives_being_written_down() -> None:
+    assert parsed().data.shuffle.window == 10_000
+    whole = parsed(data={"shuffle": {"window": None}})
+    assert whole.data.shuffle.window is None
+    assert RunSpec.parse(json.loads(whole.canonical_json())).data.shuffle.window is None
+
+
 @pytest.mark.parametrize(
     ("source", "dataset", "files"),
     [
         ("dataset://stdlib", "stdlib", None),
         ("file:///data/*.txt", None, "/data/*.txt"),
         ("file://./data", None, "./data"),
+        ("s3://bucket/data", None, None),
         ("data/**/*.txt", None, "data/**/*.txt"),
     ],
 )

@@ -143,12 +143,13 @@ def test_what_is_no_task_is_refused_in_one_sentence(user_code: str, reference: s
     assert problem.startswith(f"task: {sentence}")
 
 
-def test_a_task_without_a_context_must_bring_its_own_rows(user_code: str, tmp_path: Path) -> None:
+def test_a_task_without_a_context_gets_rows_as_they_are(user_code: str, tmp_path: Path) -> None:
     task = load_task(f"{user_code}:Mine", {})
-    with pytest.raises(
-        DataError, match="Mine has no `context` in its config, so it must override build_dataset"
-    ):
-        task.build_dataset(DataSpec(), tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    data = DataSpec(source=str(tmp_path / "a.jsonl"), format="jsonl", validation_fraction=0.5)
+    rows = task.build_dataset(data, tmp_path)
+    assert rows.validation is not None
+    assert (rows.train[0], rows.validation[0]) == ({"n": 1}, {"n": 2})
     with pytest.raises(NotImplementedError, match="Mine cannot generate text"):
         task.generate(task.build_model(), "x", max_tokens=1, seed=1)
 

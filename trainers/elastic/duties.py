@@ -16,9 +16,12 @@ import torch
 from orchestrator.domain.checkpoints import checkpoint_name
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.shards import maximal_nodes, middle, owned_shards
+from orchestrator.domain.vigil import Phase
 from trainers.elastic.checkpoint import Written, read_checkpoint, read_manifest, write_checkpoint
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.messages import CheckpointFailed, CheckpointWritten, Evaluated, Finished, Report
+from trainers.elastic.precision import Precision, forward_in
+from trainers.elastic.progress import Progress
 from trainers.elastic.reduction import tree_sum
 from trainers.elastic.state import TrainState
 from trainers.elastic.step import seed_everything, to_device
@@ -53,6 +56,8 @@ class Duties:
         worker_id: str,
         device: torch.device,
         report: Callable[[Report], None],
+        precision: Precision = "fp32",
+        progress: Progress | None = None,
     ):
         self.fingerprint = fingerprint
         self._task = task
@@ -65,6 +70,8 @@ class Duties:
         self._worker_id = worker_id
         self._device = device
         self._report = report
+        self._precision = precision
+        self._progress = progress or Progress()
         self._committed_step = -1
 
     @property
@@ -99,6 +106,7 @@ class Duties:
     def _evaluate(self, group: ElasticGroup, generation: int) -> None:
         if not self._validation or self._state.evaluated_step == self._state.step:
             return
+        self._progress.enter(Phase.EVALUATE)
         rows = min(len(self._validation), self._cadence.evaluate_rows)
         names = self._sum_names()
         owned = owned_shards(self._num_shards, group.rank, group.size)
@@ -139,7 +147,8 @@ class Duties:
         self._state.model.eval()
         seed_everything(0, rows.start)
         batch = self._task.collate([self._validation[row] for row in rows])
-        with torch.no_grad():
+        with torch.no_grad(), forward_in(self._precision, self._device):
+            self._progress.enter(Phase.EVALUATE)
             return self._task.evaluate(self._state.model, to_device(batch, self._device))
 
     def _sum_names(self) -> tuple[str, ...]:
@@ -149,6 +158,7 @@ class Duties:
         step = self._state.step
         if group.rank != 0 or step == self._committed_step:
             return
+        self._progress.enter(Phase.CHECKPOINT)
         try:
             written = self._commit(generation)
         except CheckpointError as error:

@@ -4,24 +4,28 @@ It is an object of ours and never torch's default group: that one belongs to a s
 long as the replica does, so that meshes built on it survive a change of membership. Only point-to-point
 messages are used; a group that is dropped closes its connections, and that wakes every peer that waits for
 one of its members.
+
+Messages may be under way while the caller computes: gloo moves them in a thread of its own. It lets go of a
+tensor before a transfer is dropped, and the connections live as long as any transfer, so closing a group
+drops all of its transfers.
 """
 
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore
 
 from trainers.elastic.messages import Offer
+from trainers.elastic.transport import CONNECT_TIMEOUT, GlooTransport, Messages, NcclTransport
 
-_CONNECT_TIMEOUT = timedelta(seconds=2)
-"""All members have just said that they are here; a connection that takes longer means that one died
-meanwhile."""
 _LOOK_UP_EVERY_S = 0.003
 _NO_ANSWER_S = 10.0
 """A store answers from a thread of its own, whatever its process computes."""
@@ -129,7 +133,7 @@ class Meeting:
     def _connect(self) -> TCPStore:
         # A place that is gone refuses at once; the store itself would go on trying.
         place = (self._offer.store_host, self._offer.store_port)
-        socket.create_connection(place, timeout=_CONNECT_TIMEOUT.total_seconds()).close()
+        socket.create_connection(place, timeout=CONNECT_TIMEOUT.total_seconds()).close()
         return TCPStore(
             self._offer.store_host,
             self._offer.store_port,
@@ -139,6 +143,37 @@ class Meeting:
         )
 
 
+class Transfer:
+    """Messages under way. Their tensors are in use until `wait` has returned or the group is closed."""
+
+    def __init__(self, group: "ElasticGroup", work: Sequence[Any], timeout: timedelta):
+        self._group = group
+        self._work = deque(work)
+        self._timeout = timeout
+        self._over = not work
+
+    def wait(self) -> None:
+        """Raises `GroupBrokenError` when a member is lost; the group is closed then. A second call does
+        nothing."""
+        if self._over:
+            return
+        if not self._work:
+            raise GroupBrokenError("the group is closed")
+        try:
+            with self._group.waiting():
+                while self._work:
+                    self._work[0].wait(self._timeout)
+                    self._work.popleft()
+        except RuntimeError as error:
+            self._group.close()
+            raise GroupBrokenError(str(error).splitlines()[0]) from error
+        self._over = True
+        self._group.arrived(self)
+
+    def drop(self) -> None:
+        self._work.clear()
+
+
 class ElasticGroup:
     """The members of one generation, connected. Raises `GroupBrokenError` from any call when a member is
     lost."""
@@ -146,11 +181,13 @@ class ElasticGroup:
     def __init__(self, store: Store, rank: int, size: int, *, backend: str, host: str, timeout_s: float):
         self.rank = rank
         self.size = size
-        self._transport: _GlooTransport | _NcclTransport | None = None
+        self._transport: GlooTransport | NcclTransport | None = None
+        self._timeout = timedelta(seconds=timeout_s)
+        self._transfers: list[Transfer] = []
         if size > 1:
             try:
-                transport = _NcclTransport if backend == "nccl" else _GlooTransport
-                self._transport = transport(store, rank, size, host, timedelta(seconds=timeout_s))
+                transport = NcclTransport if backend == "nccl" else GlooTransport
+                self._transport = transport(store, rank, size, host, self._timeout)
             except RuntimeError as error:
                 raise GroupBrokenError(f"could not connect: {error}") from error
 
@@ -164,16 +201,27 @@ class ElasticGroup:
 
     def close(self) -> None:
         """Close the connections; members that still wait for us wake with an error."""
+        for transfer in self._transfers:
+            transfer.drop()
+        self._transfers.clear()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
 
-    def exchange(self, outgoing: Sequence[torch.Tensor], incoming: Sequence[torch.Tensor]) -> None:
-        """Send `outgoing[r]` to each peer r and fill `incoming[r]` from it; the own places are ignored."""
-        self._run(
+    def start_exchange(
+        self, outgoing: Sequence[torch.Tensor], incoming: Sequence[torch.Tensor], tag: int = 0
+    ) -> Transfer:
+        """Begin to send `outgoing[r]` to each peer r and to fill `incoming[r]` from it; the own places are
+        ignored. Messages of one tag arrive in the order in which they were sent."""
+        return self._start(
             sends=[(t, peer) for peer, t in enumerate(outgoing) if peer != self.rank],
             receives=[(t, peer) for peer, t in enumerate(incoming) if peer != self.rank],
+            tag=tag,
         )
+
+    def exchange(self, outgoing: Sequence[torch.Tensor], incoming: Sequence[torch.Tensor]) -> None:
+        """`start_exchange`, and wait for it."""
+        self.start_exchange(outgoing, incoming).wait()
 
     def gather(self, mine: torch.Tensor) -> list[torch.Tensor]:
         """Everybody's `mine` (same shape and type on all ranks), by rank."""
@@ -183,76 +231,29 @@ class ElasticGroup:
         return everybody
 
     def send(self, tensors: Sequence[torch.Tensor], peer: int) -> None:
-        self._run(sends=[(t, peer) for t in tensors], receives=[])
+        self._start(sends=[(t, peer) for t in tensors], receives=[]).wait()
 
     def receive(self, tensors: Sequence[torch.Tensor], peer: int) -> None:
         """Fill `tensors`, in the order in which `peer` sends them."""
-        self._run(sends=[], receives=[(t, peer) for t in tensors])
+        self._start(sends=[], receives=[(t, peer) for t in tensors]).wait()
 
-    def _run(self, sends: list[tuple[torch.Tensor, int]], receives: list[tuple[torch.Tensor, int]]) -> None:
+    def waiting(self) -> AbstractContextManager[None]:
+        """Entered while other members are waited for."""
+        return nullcontext()
+
+    def arrived(self, transfer: Transfer) -> None:
+        """All messages of a transfer are there."""
+        self._transfers.remove(transfer)
+
+    def _start(self, sends: Messages, receives: Messages, tag: int = 0) -> Transfer:
         if not sends and not receives:
-            return
+            return Transfer(self, (), self._timeout)
         if self._transport is None:
             raise GroupBrokenError("the group is closed")
         try:
-            self._transport.run(sends, receives)
+            transfer = Transfer(self, self._transport.start(sends, receives, tag), self._timeout)
         except RuntimeError as error:
             self.close()
             raise GroupBrokenError(str(error).splitlines()[0]) from error
-
-
-class _GlooTransport:
-    """Point-to-point messages over TCP between CPU tensors."""
-
-    def __init__(self, store: Store, rank: int, size: int, host: str, timeout: timedelta):
-        options: Any = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
-        options._timeout = _CONNECT_TIMEOUT
-        options._devices = [ProcessGroupGloo.create_device(hostname=host, lazy_init=False)]
-        group: Any = ProcessGroupGloo(store, rank, size, options)
-        self._group: Any = group
-        self._timeout = timeout
-
-    def run(self, sends: list[tuple[torch.Tensor, int]], receives: list[tuple[torch.Tensor, int]]) -> None:
-        work = [self._group.recv([tensor], peer, 0) for tensor, peer in receives]
-        work += [self._group.send([tensor], peer, 0) for tensor, peer in sends]
-        for item in work:
-            item.wait(self._timeout)
-
-    def close(self) -> None:
-        self._group = None
-
-
-class _NcclTransport:
-    """The same between CUDA tensors. Written against torch 2.13's interface; UNTESTED, no GPU was at hand."""
-
-    def __init__(self, store: Store, rank: int, size: int, host: str, timeout: timedelta):
-        from torch.distributed import ProcessGroupNCCL
-
-        self._device = torch.device("cuda", torch.cuda.current_device())
-        options: Any = ProcessGroupNCCL.Options()
-        options._timeout = timeout
-        options.config.blocking = 0
-        backend: Any = ProcessGroupNCCL(store, rank, size, options)
-        group: Any = ProcessGroup(store, rank, size)
-        group._register_backend(self._device, ProcessGroup.BackendType.NCCL, backend)
-        backend.eager_connect_single_device(self._device)
-        self._backend, self._group = backend, group
-
-    def run(self, sends: list[tuple[torch.Tensor, int]], receives: list[tuple[torch.Tensor, int]]) -> None:
-        # Some state lives on the host even in a GPU run (Adam's step counts): it travels over the device.
-        arriving = [(tensor, tensor.to(self._device), peer) for tensor, peer in receives]
-        leaving = [(tensor.to(self._device), peer) for tensor, peer in sends]
-        self._group._start_coalescing(self._device)
-        for _, staged, peer in arriving:
-            self._group.recv([staged], peer, 0)
-        for staged, peer in leaving:
-            self._group.send([staged], peer, 0)
-        self._group._end_coalescing(self._device).wait()
-        torch.cuda.current_stream().synchronize()
-        for tensor, staged, _ in arriving:
-            if tensor is not staged:
-                tensor.copy_(staged)
-
-    def close(self) -> None:
-        self._backend.abort()
-        self._group = None
+        self._transfers.append(transfer)
+        return transfer

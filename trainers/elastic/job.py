@@ -3,8 +3,12 @@ needs none."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.spec import RunSpec
+
+if TYPE_CHECKING:
+    from trainers.feed.run_feed import RunFeed
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,9 @@ class WorkerJob:
     attempt: int
     orphan_grace_s: float = 0.0
     """Seconds that the controller goes on with neither driver nor service; 0 ends it with its driver."""
+
+    feed: "RunFeed | None" = None
+    """Where its rows are; None for a task that brings its own."""
 
     @property
     def detached(self) -> bool:

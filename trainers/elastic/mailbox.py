@@ -1,8 +1,10 @@
 """Where a worker's training thread meets what the controller says."""
 
 import threading
+from collections.abc import Callable
 
 from trainers.elastic.messages import Offer, Outcome, WorkerProfile
+from trainers.elastic.progress import Progress
 
 _LAST_CALL_S = 1.0
 
@@ -11,8 +13,11 @@ class Mailbox:
     """Thread-safe; the controller's calls arrive on other threads than the training thread."""
 
     def __init__(self) -> None:
+        self.progress = Progress()
+        """Of the training thread, for the controller's calls."""
         self._changed = threading.Condition()
         self._offer: Offer | None = None
+        self._wake: Callable[[], None] | None = None
         self._stop = False
         self._profile: WorkerProfile | None = None
         self._outcome: Outcome | None = None
@@ -22,9 +27,14 @@ class Mailbox:
     def offer(self, offer: Offer) -> None:
         """Take a generation; an older one than is known is ignored."""
         with self._changed:
-            if self._offer is None or offer.generation > self._offer.generation:
-                self._offer = offer
-                self._changed.notify_all()
+            if self._offer is not None and offer.generation <= self._offer.generation:
+                return
+            self._offer = offer
+            wake = self._wake if offer.urgent else None
+            self._wake = None if offer.urgent else self._wake
+            self._changed.notify_all()
+        if wake is not None:
+            wake()
 
     def request_stop(self) -> None:
         with self._changed:
@@ -49,6 +59,15 @@ class Mailbox:
             return self._outcome
 
     # the training thread's side
+
+    def in_group(self, generation: int, wake: Callable[[], None]) -> None:
+        """The worker may wait in the group of this generation; an urgent offer calls `wake`, at most once."""
+        with self._changed:
+            newest = self._offer
+            late = newest is not None and newest.generation > generation and newest.urgent
+            self._wake = None if late else wake
+        if late:
+            wake()
 
     def announce_warm(self, profile: WorkerProfile) -> None:
         with self._changed:

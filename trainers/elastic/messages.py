@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from orchestrator.domain.vigil import Phase
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -20,6 +22,12 @@ class Offer:
     """The newest step the controller has on record; rank 0 reports what came after it."""
     checkpoints: tuple[str, ...] = ()
     """Committed checkpoints, newest first; used only when no member holds any state."""
+    rewind_to: int | None = None
+    """No member may go on with a state after this step: what came after it is not to be trusted."""
+    urgent: bool = False
+    """A member of the generation before is gone, or is to be waited for no longer."""
+    tolerated: tuple[int, ...] = ()
+    """Steps that were rolled back because they were not finite; if they are so again, they are skipped."""
 
     def rank(self, worker_id: str) -> int | None:
         return self.members.index(worker_id) if worker_id in self.members else None
@@ -40,6 +48,7 @@ class WorkerProfile:
     rows: int
     """Training rows in an epoch."""
     num_steps: int
+    validation_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,12 @@ class StepPoint:
     skipped: bool
     """Loss or gradient was not finite: the optimizer step was left out, on every rank."""
     metrics: Mapping[str, float]
+    parameters_sha256: str | None = None
+    """Of the state after the step, as is the next one; only where a link of the hash chain is due."""
+    optimizer_sha256: str | None = None
+    compute_s: tuple[float, ...] = ()
+    """Seconds that each rank computed per logical shard at the step before, waiting not counted; 0: not
+    known."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,52 @@ class StepsDone:
     worker_id: str
     generation: int
     points: tuple[StepPoint, ...]
+    members: tuple[str, ...] = ()
+    """Of the generation, in rank order."""
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A worker begins a phase that may take longer than a step, or is back from one."""
+
+    worker_id: str
+    generation: int
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class StepNotFinite:
+    """Loss or gradient of a step was not finite."""
+
+    worker_id: str
+    generation: int
+    step: int
+    epoch: int
+    first: int
+    last: int
+    """Half-open range of positions in the order of the epoch: of the shard, or of the step where the sum of
+    finite shards overflowed."""
+    culprit: str
+    """The worker that computed the first logical shard that was not finite; empty where none was alone."""
+    shard: int
+    """That shard, or -1."""
+    what: str
+    """`loss` or `gradient`."""
+
+
+@dataclass(frozen=True)
+class ReplicasDiffer:
+    """Members that should hold the same bits after `step` do not."""
+
+    worker_id: str
+    generation: int
+    step: int
+    rewind_to: int
+    """The newest step whose state can still be trusted."""
+    outvoted: tuple[str, ...]
+    """Members of the minority; empty where no value has more than half of the votes."""
+    members: tuple[str, ...]
+    """All who voted."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +189,17 @@ class Evaluated:
     metrics: Mapping[str, float]
 
 
-Report: TypeAlias = StepsDone | Formed | GroupBroken | CheckpointWritten | CheckpointFailed | Evaluated
+Report: TypeAlias = (
+    StepsDone
+    | Entered
+    | Formed
+    | GroupBroken
+    | StepNotFinite
+    | ReplicasDiffer
+    | CheckpointWritten
+    | CheckpointFailed
+    | Evaluated
+)
 
 
 @dataclass(frozen=True)

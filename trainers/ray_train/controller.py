@@ -17,6 +17,7 @@ from orchestrator.domain.events import EventKind
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.status import EndReason, RunStatus
 from trainers.closing import close_record, reason_for, sentence_for
+from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
 from trainers.elastic.messages import Report
 from trainers.ray_train.happenings import End, Happening, Reported, StopRequested, TargetChanged
@@ -95,7 +96,7 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         self._recorder = Recorder(
             RunDirectory(job.run_folder),
             global_batch=job.spec.train.global_batch,
-            link_every=job.spec.checkpoint.every,
+            link_every=job.spec.checkpoint.links_every,
         )
         self._recorder.move(RunStatus.STARTING)
         self._recorder.event(
@@ -136,6 +137,12 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
                 f"expected {lowest} to {highest} workers (workers.min, logical shards), got {target}"
             )
         self._tell(TargetChanged(target, lowest))
+
+    async def inject(self, worker_id: str, fault: Fault) -> None:
+        """Put a fault into a worker, as tests and drills do. Raises KeyError for one that does not live."""
+        if self._worker_group is None:
+            raise KeyError(worker_id)
+        self._worker_group.inject(worker_id, fault)
 
     async def request_stop(self, reason: EndReason, message: str) -> None:
         """Let the workers leave at the next step boundary, with a last checkpoint."""

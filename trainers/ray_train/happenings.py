@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from ray.actor import ActorHandle
 
 from orchestrator.domain.status import EndReason
+from orchestrator.domain.vigil import Pulse
 from trainers.elastic.messages import Finished, Outcome, Report, WorkerProfile
 from trainers.ray_train.internals import ActorMetadata
 from trainers.ray_train.slots import Slot
@@ -69,6 +70,19 @@ class StillBroken:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A worker was asked for its pulse."""
+
+    worker_id: str
+    pulse: Pulse
+
+
+@dataclass(frozen=True)
+class Look:
+    """It is time to look whether somebody hangs."""
+
+
+@dataclass(frozen=True)
 class TargetChanged:
     target: int
     minimum: int
@@ -93,9 +107,55 @@ class StartOverdue:
     waited_s: float
 
 
+@dataclass(frozen=True)
+class FeedPlaced:
+    """The data feed has its CPUs; workers may be asked for."""
+
+
+@dataclass(frozen=True)
+class FeedStarted:
+    pid: int
+
+
+@dataclass(frozen=True)
+class FeedLost:
+    """Its process is gone without a word; it is started again."""
+
+    cause: str
+    num_segments: int
+    """So far, which the next one does not make again."""
+
+
+@dataclass(frozen=True)
+class FeedFinished:
+    """All rows are there, and the feed's CPUs are given back."""
+
+    num_rows: int
+    num_segments: int
+
+
+@dataclass(frozen=True)
+class FeedFailed:
+    """The rows cannot be made."""
+
+    reason: EndReason
+    message: str
+    traceback: str = ""
+
+
+OfTheFeed: TypeAlias = FeedPlaced | FeedStarted | FeedLost | FeedFinished | FeedFailed
 OfAWorker: TypeAlias = Placed | Started | Warm | Over | Lost
 Happening: TypeAlias = (
-    OfAWorker | Reported | StillBroken | TargetChanged | StopRequested | StopOverdue | StartOverdue
+    OfAWorker
+    | OfTheFeed
+    | Reported
+    | StillBroken
+    | Answered
+    | Look
+    | TargetChanged
+    | StopRequested
+    | StopOverdue
+    | StartOverdue
 )
 
 

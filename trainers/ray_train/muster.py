@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from orchestrator.domain.membership import Generation, Roster, WorkerPhase
+from orchestrator.domain.vigil import Pulse
+from trainers.elastic.faults import Fault
 from trainers.elastic.messages import Offer, WorkerProfile
 from trainers.ray_train.bring_up import WorkerStarter
 from trainers.ray_train.happenings import Placed
@@ -87,8 +91,18 @@ class Muster:
             self._slots.give_back(slot)
         return self.roster.generation.number if was_member else None
 
-    def publish(self, generation: Generation, recorded_step: int, checkpoints: Sequence[Path]) -> None:
+    def publish(
+        self,
+        generation: Generation,
+        recorded_step: int,
+        checkpoints: Sequence[Path],
+        rewind_to: int | None = None,
+        tolerated: tuple[int, ...] = (),
+        *,
+        urgent: bool = False,
+    ) -> None:
         """Offer a generation to its members and to those it leaves out; nobody is waited for."""
+        newest = recorded_step if rewind_to is None else min(recorded_step, rewind_to)
         first = self._profiles[generation.members[0]]
         offer = Offer(
             generation=generation.number,
@@ -98,10 +112,29 @@ class Muster:
             store_port=first.store_port,
             recorded_step=recorded_step,
             # One that the record does not reach is of no use: what led to it died with those who did it.
-            checkpoints=tuple(str(path) for path in checkpoints if checkpoint_step(path) <= recorded_step),
+            checkpoints=tuple(str(path) for path in checkpoints if checkpoint_step(path) <= newest),
+            rewind_to=rewind_to,
+            urgent=urgent,
+            tolerated=tolerated,
         )
         for worker in self.roster.workers(WorkerPhase.ACTIVE, WorkerPhase.RETIRING):
             self._actors[worker].offer.remote(offer)
+
+    def node(self, worker_id: str) -> str:
+        """Node id of a warm worker; empty for one that is not known."""
+        profile = self._profiles.get(worker_id)
+        return profile.node_id if profile is not None else ""
+
+    async def pulse(self, worker_id: str) -> Pulse | None:
+        """What a worker says of its training thread; None where it is gone before it answers."""
+        with suppress(RayError, KeyError):
+            found: Pulse = await self._actors[worker_id].pulse.remote()
+            return found
+        return None
+
+    def inject(self, worker_id: str, fault: Fault) -> None:
+        """Raises KeyError for a worker that does not live."""
+        self._actors[worker_id].inject.remote(fault)
 
     def ask_to_stop(self) -> None:
         for actor in self._actors.values():

@@ -1,6 +1,7 @@
 """What the workers report, put on record."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, assert_never
 
 from ray.train import Checkpoint
@@ -12,10 +13,13 @@ from orchestrator.domain.status import RunStatus
 from trainers.elastic.messages import (
     CheckpointFailed,
     CheckpointWritten,
+    Entered,
     Evaluated,
     Formed,
     GroupBroken,
+    ReplicasDiffer,
     Report,
+    StepNotFinite,
     StepPoint,
     StepsDone,
 )
@@ -27,6 +31,10 @@ _EXPLAIN_WITHIN_S = 0.1
 """A broken collective is nearly always a death; the news of it is at most this much later."""
 
 
+_TELL_EACH = 3
+"""Skipped steps that are an event each; from then on each time their number has doubled."""
+
+
 class ReportDesk:
     """Takes reports of members; what a worker of an older generation says is not heard."""
 
@@ -35,6 +43,7 @@ class ReportDesk:
         self._register = register
         self._filesystem = filesystem
         self._formed = 0
+        self._skipped: set[int] = set()
 
     def take(
         self,
@@ -57,6 +66,8 @@ class ReportDesk:
                 self._on_checkpoint(report)
             case CheckpointFailed(step=step, reason=reason):
                 self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, step=step)
+            case Entered() | StepNotFinite() | ReplicasDiffer():
+                pass  # for the guards
             case Evaluated(step=step, metrics=metrics):
                 self._recorder.evaluated(step, metrics)
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -67,11 +78,20 @@ class ReportDesk:
                 assert_never(report)
 
     def _on_steps(self, points: tuple[StepPoint, ...]) -> None:
-        for point in points:
-            if point.skipped and point.step > self._recorder.step:
-                message = f"step {point.step}: loss or gradient was not finite, the update was left out"
-                self._recorder.event(EventKind.STEP_SKIPPED, message, step=point.step)
-        self._recorder.steps(points)
+        self._recorder.steps(tuple(self._counted(point) for point in points))
+
+    def _counted(self, point: StepPoint) -> StepPoint:
+        """With the number of steps skipped so far; each is an event, in the end ever more rarely."""
+        fresh = point.skipped and point.step not in self._skipped and point.step > self._recorder.step
+        if fresh:
+            self._skipped.add(point.step)
+        count = len(self._skipped)
+        if fresh and (count <= _TELL_EACH or count.bit_count() == 1):
+            message = f"step {point.step}: loss or gradient was not finite, the update was left out"
+            if count > 1:
+                message += f"; {count} steps were so far"
+            self._recorder.event(EventKind.STEP_SKIPPED, message, step=point.step, count=count)
+        return replace(point, metrics={**point.metrics, "steps_skipped": float(count)}) if count else point
 
     def _on_formed(self, formed: Formed, generation: Generation) -> None:
         self._formed = formed.generation

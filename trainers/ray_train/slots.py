@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from orchestrator.domain.ray_names import slot_prefix
+from trainers.elastic.job import WorkerJob
+from trainers.ray_train.internals import WorkerGroupContext
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -30,25 +34,43 @@ class SlotPool:
     """All placement groups of one run; their names start with `prefix`, by which a sweep finds them."""
 
     def __init__(
-        self, prefix: str, resources: Mapping[str, float], strategy: str, labels: Mapping[str, str] | None
+        self,
+        prefix: str,
+        resources: Mapping[str, float],
+        strategy: str,
+        labels: Mapping[str, str] | None,
+        *,
+        gang: int,
     ):
+        """`gang` places come together, when the first is taken."""
         self._prefix = prefix
         self._resources = dict(resources)
         self._strategy = strategy
         self._labels = dict(labels or {})
         self._groups: list[PlacementGroup] = []
         self._free: list[Slot] = []
+        self._feed: PlacementGroup | None = None
+        self._gang = gang
 
-    def add_gang(self, size: int) -> None:
-        group = self._request(size)
-        self._free += [Slot(group, bundle, gang=True) for bundle in range(size)]
+    async def take_feed(self, cpus: float, labels: Mapping[str, str]) -> PlacementGroup:
+        """The data feed's share, as soon as the cluster has granted it; it is never given to a worker."""
+        self._feed = self._request(1, {"CPU": cpus}, labels)
+        await self._feed.ready()
+        return self._feed
 
-    def reserve_feed(self, cpus: float) -> None:
-        """Claim the data feed's share before any worker does; it is never given to one."""
-        self._request(1, {"CPU": cpus})
+    def release_feed(self) -> None:
+        """Return the feed's share to the cluster."""
+        if self._feed is not None:
+            self._groups.remove(self._feed)
+            remove_placement_group(self._feed)
+            self._feed = None
 
     async def take(self) -> Slot:
         """A slot, as soon as the cluster has granted it; cancelling gives it back."""
+        if self._gang:
+            size, self._gang = self._gang, 0
+            group = self._request(size)
+            self._free += [Slot(group, bundle, gang=True) for bundle in range(size)]
         slot = self._free.pop(0) if self._free else Slot(self._request(1), 0, gang=False)
         try:
             await slot.group.ready()
@@ -72,15 +94,34 @@ class SlotPool:
 
     def close(self) -> None:
         self._free.clear()
+        self._feed = None
         while self._groups:
             remove_placement_group(self._groups.pop())
 
-    def _request(self, size: int, resources: Mapping[str, float] | None = None) -> PlacementGroup:
+    def _request(
+        self,
+        size: int,
+        resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> PlacementGroup:
+        labels = self._labels if labels is None else labels
         group = placement_group(
             bundles=[dict(resources or self._resources)] * size,
             strategy=self._strategy,
             name=f"{self._prefix}{len(self._groups)}",
-            bundle_label_selector=[self._labels] * size if self._labels and not resources else None,
+            bundle_label_selector=[dict(labels)] * size if labels else None,
         )
         self._groups.append(group)
         return group
+
+
+def slot_pool(job: WorkerJob, group: WorkerGroupContext) -> SlotPool:
+    """The places of a run; nothing is asked for yet."""
+    return SlotPool(
+        slot_prefix(job.spec.name),
+        group.resources_per_worker,
+        group.placement_strategy,
+        job.spec.resources.labels,
+        # A service grants the gang, and single places can be given back.
+        gang=0 if job.detached else job.spec.workers.min,
+    )

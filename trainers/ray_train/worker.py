@@ -6,6 +6,8 @@ from typing import Any
 
 import ray
 
+from orchestrator.domain.vigil import Pulse
+from trainers.elastic.faults import Fault
 from trainers.elastic.link import WorkerLink
 from trainers.elastic.mailbox import Mailbox
 from trainers.elastic.messages import Offer, Outcome, Raised, Report, WorkerProfile
@@ -58,6 +60,14 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
     @ray.method(concurrency_group="control")
     def request_stop(self) -> None:
         self._mailbox.request_stop()
+
+    @ray.method(concurrency_group="control")
+    def pulse(self) -> Pulse:
+        return self._mailbox.progress.pulse()
+
+    @ray.method(concurrency_group="control")
+    def inject(self, fault: Fault) -> None:
+        self._mailbox.progress.inject(fault)
 
     def run_train_fn(self, train_fn_ref: ObjectRefWrapper) -> None:
         context = get_train_context()

@@ -6,23 +6,30 @@ generation. Starting a worker is a task of its own that nobody waits for. Nothin
 """
 
 import asyncio
+import time
 from typing import Final, assert_never
 
 from orchestrator.domain.checkpoints import find_checkpoints
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.membership import Roster, WorkerPhase
-from orchestrator.domain.ray_names import slot_prefix
 from orchestrator.domain.retry import FailureBudget, IncidentKind
 from orchestrator.domain.status import EndReason
+from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import Finished, Outcome, Raised, Retired, WorkerProfile
+from trainers.elastic.messages import Finished, Outcome, Raised, Report, Retired
+from trainers.ray_train.admission import Admission
 from trainers.ray_train.bring_up import WorkerStarter
+from trainers.ray_train.feed_keeper import FeedKeeper
+from trainers.ray_train.guards import Guards
 from trainers.ray_train.happenings import (
+    Answered,
     End,
     GoOn,
     Happening,
+    Look,
     Lost,
     OfAWorker,
+    OfTheFeed,
     Over,
     Placed,
     Reported,
@@ -39,7 +46,7 @@ from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.internals import WorkerGroup
 from trainers.ray_train.muster import Muster
 from trainers.ray_train.reports import ReportDesk
-from trainers.ray_train.slots import SlotPool
+from trainers.ray_train.slots import slot_pool
 from trainers.ray_train.worker import ElasticWorker
 from trainers.recorder import Recorder
 
@@ -59,8 +66,12 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._recorder = recorder
         self._desk = desk
         self._roster = Roster(minimum=job.spec.workers.min, target=target)
-        self._muster = Muster(self._roster, self._slot_pool(), self._starter())
+        slots = slot_pool(job, self._worker_group_context)
+        self._muster = Muster(self._roster, slots, self._starter())
+        self._feed = FeedKeeper(job, recorder, slots, self.tell)
         self._incidents = Incidents(FailureBudget(job.spec.retry, newest_step=recorder.step))
+        self._guards = Guards(job.spec.retry, recorder, self._muster, self._incidents, self.tell)
+        self._admission = Admission(job, recorder, self._muster, self._incidents)
         self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
         self._stopping: StopRequested | None = None
         self._finished: Finished | None = None
@@ -69,7 +80,9 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         if job.spec.stop.max_duration is not None:
             over = StopRequested(EndReason.DEADLINE_EXCEEDED, f"{job.spec.stop.max_duration:g} s are over")
             self._later(job.spec.stop.max_duration, over)
-        self._muster.fill_up(0.0)
+        self._guards.begin()
+        self._feed.begin()
+        self._fill_up()
 
     def __bool__(self) -> bool:
         """Ray's controller asks whether there is a group, not how many are in it."""
@@ -87,15 +100,19 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         if isinstance(verdict, End):
             return verdict
         if not ending:
-            self._muster.fill_up(self._incidents.back_off_s)
+            self._fill_up()
         generation = self._roster.next_generation()
         if generation is not None:
             checkpoints = find_checkpoints(self._job.run_folder / "checkpoints")
-            self._muster.publish(generation, self._recorder.step, checkpoints)
+            self._guards.publish(generation, checkpoints)
         return verdict
+
+    def inject(self, worker_id: str, fault: Fault) -> None:
+        self._muster.inject(worker_id, fault)
 
     def shutdown(self) -> None:
         """End every worker and give everything back. Safe to call twice."""
+        self._feed.close()
         self._muster.close()
         self._clear_state()
 
@@ -108,11 +125,15 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
     # what happened
 
     def _handle(self, happening: Happening) -> Verdict:
+        if isinstance(happening, OfTheFeed):
+            return self._feed.handle(happening)
         match happening:
             case Placed() | Started() | Warm() | Over() | Lost():
                 return self._of_a_worker(happening)
             case Reported(report):
-                self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
+                return self._on_report(report)
+            case Answered() | Look():
+                return self._guards.handle(happening)
             case StillBroken():
                 return self._on_broken(happening)
             case TargetChanged(target, minimum):
@@ -133,10 +154,13 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         match happening:
             case Placed():
                 self._muster.placed(happening)
+                if self._roster.phase(happening.worker_id) is not None:
+                    self._guards.vigil.starting(happening.worker_id, time.monotonic())
             case Started():
                 self._on_started(happening)
             case Warm(profile):
-                self._on_warm(profile)
+                self._guards.vigil.warm(profile.worker_id, time.monotonic())
+                return self._admission.of(profile)
             case Over(worker_id, outcome):
                 return self._on_over(worker_id, outcome)
             case Lost(worker_id, cause):
@@ -155,30 +179,14 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             node_id=where.node_id,
         )
 
-    def _on_warm(self, profile: WorkerProfile) -> None:
-        worker_id = profile.worker_id
-        differs = self._muster.warm(profile)
-        if differs:
-            self._incidents.failed_starts += 1
-            self._recorder.event(
-                EventKind.WORKER_REFUSED,
-                f"worker {worker_id} was refused: its {', '.join(differs)} differ from the group's, "
-                "so its bits would too",
-                worker=worker_id,
-                fingerprint=dict(profile.fingerprint),
-            )
-            return
-        self._incidents.failed_starts = 0
-        self._recorder.plan(profile.rows, profile.num_steps)
-        self._recorder.event(
-            EventKind.WORKER_WARM,
-            f"worker {worker_id} is ready to train",
-            worker=worker_id,
-            pid=profile.pid,
-            fingerprint=dict(profile.fingerprint),
-        )
+    def _on_report(self, report: Report) -> Verdict:
+        if report.worker_id in self._guards.evicted:
+            return GoOn()  # it woke after all
+        self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
+        return self._guards.hear(report)
 
     def _on_over(self, worker_id: str, outcome: Outcome) -> Verdict:
+        self._guards.vigil.gone(worker_id)
         generation = self._muster.leave(worker_id)
         match outcome:
             case Raised():
@@ -200,6 +208,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         return GoOn()
 
     def _on_lost(self, worker_id: str, cause: str) -> Verdict:
+        self._guards.vigil.gone(worker_id)
         phase = self._roster.phase(worker_id)
         step = self._recorder.step
         message = f"worker {worker_id} was lost: {cause}"
@@ -233,9 +242,12 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
     def _on_start_overdue(self, waited_s: float) -> Verdict:
         if self._roster.generation.number > 0:
             return GoOn()
+        if self._feed.busy:
+            self._later(waited_s, StartOverdue(waited_s))  # the rows come first
+            return GoOn()
         placed, minimum = self._muster.num_placed, self._roster.minimum
         each = self._worker_group_context.resources_per_worker
-        message = (
+        message = self._feed.wish or (
             f"{placed} of {minimum} workers have a place after {waited_s:.0f} s; each needs {each}, which "
             "others hold or the cluster has not"
         )
@@ -248,26 +260,16 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
 
     # what follows
 
+    def _fill_up(self) -> None:
+        if self._feed.lets_workers_in:
+            self._muster.fill_up(self._incidents.back_off_s)
+
     def _end(self) -> End | None:
         if self._finished is not None and not self._finished.stopped:
             return End(EndReason.FINISHED, "", self._finished)
         if self._stopping is not None:
             return End(self._stopping.reason, self._stopping.message, self._finished)
         return None
-
-    def _slot_pool(self) -> SlotPool:
-        context = self._worker_group_context
-        slots = SlotPool(
-            slot_prefix(self._job.spec.name),
-            context.resources_per_worker,
-            context.placement_strategy,
-            self._job.spec.resources.labels,
-        )
-        if self._job.spec.data.cpus:
-            slots.reserve_feed(self._job.spec.data.cpus)
-        if not self._job.detached:  # else the service grants it, and single places can be given back
-            slots.add_gang(self._job.spec.workers.min)
-        return slots
 
     def _starter(self) -> WorkerStarter:
         return WorkerStarter(

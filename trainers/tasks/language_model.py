@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainers.data.byte_tokenizer import END_OF_TEXT, VOCABULARY, decode, encode
-from trainers.data.packed_rows import PackedRow
+from trainers.feed.packing import PackedRow
+from trainers.feed.run_feed import pinned_scan
+from trainers.feed.tokenizers import ByteTokenizer, Tokenizer, load_tokenizer
 from trainers.task import ShardLoss, Task
 from trainers.tasks.language_model_config import LanguageModelConfig
 from trainers.tasks.transformer import Transformer
@@ -57,14 +58,15 @@ class LanguageModel(Task[LanguageModelConfig]):
         return {**means, "val_perplexity": _exp(means["val_loss"])}
 
     def generate(self, model: nn.Module, prompt: str, *, max_tokens: int, seed: int) -> str:
-        """What follows `prompt`, at most `max_tokens` bytes of it, ending early at an end of text.
+        """What follows `prompt`, at most `max_tokens` of it, ending early at an end of text.
 
         Sampled at temperature 0.8; the same seed gives the same text. Bytes that are no UTF-8 come out as
         U+FFFD.
         """
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(seed)
-        tokens = [END_OF_TEXT, *encode(prompt)]
+        tokenizer = self._tokenizer()
+        tokens = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
         num_given = len(tokens)
         was_training = model.training
         model.eval()
@@ -72,18 +74,25 @@ class LanguageModel(Task[LanguageModelConfig]):
             with torch.inference_mode():
                 while len(tokens) < num_given + max_tokens:
                     seen = torch.tensor([tokens[-self.config.context :]], device=device)
-                    token = _sample(model(seen)[0, -1], generator)
-                    if token == END_OF_TEXT:
+                    token = _sample(model(seen)[0, -1, : tokenizer.vocabulary], generator)
+                    if token == tokenizer.end_of_text:
                         break
                     tokens.append(token)
         finally:
             model.train(was_training)
-        return decode(tokens[num_given:])
+        return tokenizer.decode(tokens[num_given:])
+
+    def _tokenizer(self) -> Tokenizer:
+        """That of the run, which lies beside its rows; bytes outside of a run."""
+        if self.feed is None or pinned_scan(self.feed.run_folder).recipe.tokenizer == "bytes":
+            return ByteTokenizer()
+        return load_tokenizer("bpe", self.feed.folder)
 
 
 def _sample(logits: Tensor, generator: torch.Generator) -> int:
-    # Drawn on the CPU: a seed means the same draw on any device. Ids above the bytes stand for no text.
-    weights = (logits[:VOCABULARY].float().cpu() / _TEMPERATURE).softmax(dim=0)
+    """One of the ids that stand for text."""
+    # Drawn on the CPU: a seed means the same draw on any device.
+    weights = (logits.float().cpu() / _TEMPERATURE).softmax(dim=0)
     return int(torch.multinomial(weights, 1, generator=generator))
 
 

@@ -1,0 +1,167 @@
+"""One run in a storm of kills and resizes, at moments that a seed decides; it takes the same way as ever."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import ray
+
+from orchestrator.domain.audit import AuditReport, audit
+from orchestrator.domain.ray_names import NAMESPACE, controller_name
+from orchestrator.domain.spec import RunSpec
+from tests.integration.saboteur import Watched, sabotage
+from trainers.main import train
+
+CONTEXT, BATCH, SHARDS = 128, 16, 8
+ROWS = 149 * BATCH + 5
+"""150 steps an epoch; the last one has fewer rows than there are shards."""
+STEPS = 300
+KILLS, RESIZES = 10, 6
+MAX_WORKERS = 4
+CALM_STEPS = 20
+"""Before the first fault and after the last one."""
+PHASE_S = 0.3
+"""More than a step: a fault strikes anywhere between two."""
+AFTERSHOCK_S = 2.0
+"""The second of two kills comes within this time: while the group recovers, or a replacement starts."""
+RUN_S = 900.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    step: int
+    """Strikes when the status shows this step, and `phase_s` later."""
+    phase_s: float
+    target: int | None
+    """The new number of workers; None is a kill."""
+    aftershock_s: float | None = None
+    """Seconds until another worker is killed."""
+
+
+def storm(seed: int) -> list[Fault]:
+    rng = random.Random(seed)
+    kills_left = KILLS
+    faults = []
+    while kills_left:
+        again = kills_left > 1 and rng.random() < 0.3
+        faults.append((None, rng.uniform(0, AFTERSHOCK_S) if again else None))
+        kills_left -= 2 if again else 1
+    faults += [(rng.randint(1, MAX_WORKERS), None) for _ in range(RESIZES)]
+    rng.shuffle(faults)
+    steps = sorted(rng.sample(range(CALM_STEPS, STEPS - CALM_STEPS), len(faults)))
+    return [
+        Fault(step, rng.uniform(0, PHASE_S), target, aftershock_s)
+        for step, (target, aftershock_s) in zip(steps, faults, strict=True)
+    ]
+
+
+@dataclass
+class Striker:
+    """Works through a storm beside the run."""
+
+    faults: list[Fault]
+    rng: random.Random
+    done: list[str] = field(default_factory=list)
+
+    def strike(self, run: Watched) -> None:
+        for fault in self.faults:
+            run.wait(lambda step=fault.step: run.step() >= step, timeout_s=RUN_S)
+            time.sleep(fault.phase_s)
+            if fault.target is not None:
+                self._resize(run, fault.target)
+                continue
+            self._kill(run)
+            if fault.aftershock_s is not None:
+                time.sleep(fault.aftershock_s)
+                self._kill(run)
+
+    def _resize(self, run: Watched, target: int) -> None:
+        controller = ray.get_actor(controller_name(run.run.name), namespace=NAMESPACE)
+        ray.get(controller.set_target.remote(target))
+        self.done.append(f"{run.step()}: {target} workers")
+
+    def _kill(self, run: Watched) -> None:
+        """Any worker that lives, whatever it is at."""
+        killed: list[str] = []
+
+        def one() -> bool:
+            gone = {
+                event["worker"] for kind in ("worker-lost", "worker-retired") for event in run.events(kind)
+            }
+            alive = [event for event in run.events("worker-started") if event["worker"] not in gone]
+            for event in self.rng.sample(alive, len(alive)):
+                with suppress(ProcessLookupError):
+                    os.kill(event["pid"], signal.SIGKILL)
+                    killed.append(event["worker"])
+                    return True
+            return False
+
+        run.wait(one)
+        self.done.append(f"{run.step()}: {killed[0]} killed")
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> RunSpec:
+    folder = tmp_path_factory.mktemp("storm")
+    words = random.Random(1).choices(("tumble", "down", "and", "up", "again"), k=ROWS * CONTEXT)
+    (folder / "corpus.txt").write_text(" ".join(words)[: ROWS * CONTEXT])
+    return RunSpec.parse(
+        {
+            "task": "language_model",
+            "model": {"preset": "gpt-nano", "dropout": 0.1},
+            "workers": 1,
+            "data": {"source": str(folder / "corpus.txt"), "validation_fraction": 0},
+            "train": {"epochs": 2, "global_batch": BATCH, "logical_shards": SHARDS},
+            "checkpoint": {"storage": str(folder), "every": 50, "link_every": 10},
+            "retry": {"max_losses_without_progress": 2 * KILLS},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(spec: RunSpec) -> AuditReport:
+    return audited(spec, "calm")[0]
+
+
+def audited(spec: RunSpec, name: str, **how: Any) -> tuple[AuditReport, Watched]:
+    result = train(spec.model_copy(update={"name": name}), **how)
+    report = audit(result.run)
+    assert report.problems == ()
+    assert [(epoch.expected, epoch.consumed) for epoch in report.epochs] == [(ROWS, ROWS)] * 2
+    assert [(epoch.repeated, epoch.missed) for epoch in report.epochs] == [(0, 0)] * 2
+    assert report.steps == STEPS
+    return report, Watched(result.run)
+
+
+def seeds() -> Iterator[int]:
+    """A storm for every ten faults that are asked for."""
+    yield from range(-(-int(os.environ.get("TUMBLER_CHAOS_REPEATS", "50")) // KILLS))
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_a_storm_of_kills_and_resizes_changes_no_bit(
+    spec: RunSpec, undisturbed: AuditReport, seed: int
+) -> None:
+    striker = Striker(storm(seed), random.Random(seed))
+    begun = time.monotonic()
+    with sabotage(striker.strike) as saboteur:
+        report, run = audited(spec, f"storm-{seed}", on_start=saboteur.on_start)
+    generations = run.events("generation-started")
+    restored = [event for event in generations if "step-" in event["source"]]
+    sizes = sorted({len(event["workers"]) for event in generations})
+    print(
+        f"\nstorm {seed}: {', '.join(striker.done)}\n{time.monotonic() - begun:.0f} s, "
+        f"{len(generations)} generations of {sizes} workers, "
+        f"{sum(event['steps_repeated'] for event in generations)} steps repeated, "
+        f"{len(restored)} times from a checkpoint"
+    )
+    assert len([fault for fault in striker.done if "killed" in fault]) == KILLS
+    assert report.chain == undisturbed.chain
+    assert report.parameters_sha256 == undisturbed.parameters_sha256
+    assert report.optimizer_sha256 == undisturbed.optimizer_sha256
