@@ -34,6 +34,7 @@ class Recorder:
         self._plan: Plan | None = None
         self._recorded_step = 0
         self._links: list[tuple[int, str]] = []
+        self._distrusted = False
         self.state: RunState = run.read_status()
         self._events = JournalWriter(run.outbox, "events")
         self._metrics = JournalWriter(run.outbox, "metrics")
@@ -51,6 +52,8 @@ class Recorder:
         return self.state.step
 
     def event(self, kind: EventKind, message: str, **facts: Any) -> None:
+        if kind in (EventKind.REPLICA_CORRUPTED, EventKind.REPLICAS_DIFFER):
+            self._distrusted = True
         self._events.append(event(kind, message, attempt=self.state.attempt, **facts))
         self._flush(self._events)
 
@@ -101,7 +104,10 @@ class Recorder:
             self._ledger.append({"kind": "rewind", "step": formed.step})
             self._metrics.append({"kind": "rewind", "step": formed.step})
         if self._links and self._links[-1][0] > formed.step:
-            self._chain.append({"kind": "rewind", "step": formed.step})
+            # What replicas had come to whose bits differed may have gone into links: it need not come again.
+            why = {"distrusted": True} if self._distrusted else {}
+            self._chain.append({"kind": "rewind", "step": formed.step, **why})
+            self._distrusted = False
             self._links = [link for link in self._links if link[0] <= formed.step]
         # Steps that a survivor did and could not report yet are behind `formed.step`; their points follow.
         step = min(formed.step, self.state.step)

@@ -8,7 +8,8 @@ Chain: `{"step", "parameters_sha256", "optimizer_sha256", "chain"}` every `link_
 one; see `chain_link`.
 
 In both, `{"kind": "rewind", "step"}` says that training went on from a checkpoint of that step: what was done
-after it is undone, and is done again by the records that follow. Both are sealed, see `sealed_journal`.
+after it is undone, and is done again by the records that follow. One of the chain that is `"distrusted"` undoes
+what replicas with differing bits had come to, which need not come again. Both are sealed, see `sealed_journal`.
 """
 
 import hashlib
@@ -124,6 +125,8 @@ def read_chain(records: Iterable[Mapping[str, Any]], *, bitwise: bool = True) ->
             if record.get("kind") == "rewind":
                 step = _number(record, "step")
                 chain.links = [link for link in chain.links if link.step <= step]
+                if record.get("distrusted"):
+                    seen = {done: link for done, link in seen.items() if done <= step}
             elif "kind" not in record:
                 _link(chain, seen if bitwise else {}, _link_of(record))
         except ValueError:

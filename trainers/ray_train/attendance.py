@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RaySystemError, RpcError
 from ray.train import Result
-from ray.util.placement_group import placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from orchestrator.domain.errors import ClusterUnavailable
 from orchestrator.domain.ray_names import NAMESPACE, controller_name, slot_prefix
@@ -105,9 +105,7 @@ def sweep(run: str) -> int:
         if str(table["name"]).startswith(slot_prefix(run)) and table["state"] != "REMOVED"
     ]
     for group_id in left:
-        remove_placement_group(
-            ray.util.placement_group.PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group_id)))
-        )
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group_id))))
     return len(left)
 
 
