@@ -8,8 +8,9 @@ Chain: `{"step", "parameters_sha256", "optimizer_sha256", "chain"}` every `link_
 one; see `chain_link`.
 
 In both, `{"kind": "rewind", "step"}` says that training went on from a checkpoint of that step: what was done
-after it is undone, and is done again by the records that follow. One of the chain that is `"distrusted"` undoes
-what replicas with differing bits had come to, which need not come again. Both are sealed, see `sealed_journal`.
+after it is undone, and is done again by the records that follow. One of the chain that is `"distrusted"`
+undoes what replicas with differing bits had come to, which need not come again. Both are sealed, see
+`sealed_journal`.
 """
 
 import hashlib
