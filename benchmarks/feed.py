@@ -74,7 +74,7 @@ def run(*, quick: bool = False) -> Report:
         "load_before": load_before,
     }
     peers = {
-        "pyarrow loop": {"plan_order_mb_per_s": readers["plain"], "read_only_mb_per_s": readers["views"]},
+        "pyarrow loop": {"read_only_mb_per_s": readers["plain"], "copying_mb_per_s": readers["copying"]},
         "ray_data": {"first_batch_s": firsts["ray_data"]},
     }
     return Report("feed", results, peers, bars_of(results, readers, ratio))
@@ -114,7 +114,7 @@ def write_corpus(folder: Path, megabytes: int) -> int:
 def read_in_turn(store: SegmentStore, num_rows: int, rounds: int) -> dict[str, float]:
     """Median MB/s of a plain loop over the segments, and of their rows in the order of a plan: when they are
     checked as they are opened first, and later on."""
-    speeds: dict[str, list[float]] = {"plain": [], "views": [], "plan": [], "checking": []}
+    speeds: dict[str, list[float]] = {"plain": [], "copying": [], "plan": [], "checking": []}
     megabytes = num_rows * ROW_BYTES / 1e6
     plain_epoch(store, BATCH)  # from here on all files are in memory
     for number in range(rounds):
@@ -123,7 +123,7 @@ def read_in_turn(store: SegmentStore, num_rows: int, rounds: int) -> dict[str, f
         speeds["checking"].append(megabytes / checking_s)
         speeds["plan"].append(megabytes / plan_s)
         speeds["plain"].append(megabytes / plain_epoch(store, BATCH))
-        speeds["views"].append(megabytes / plain_epoch(store, BATCH, views=True))
+        speeds["copying"].append(megabytes / plain_epoch(store, BATCH, copies=True))
     return {name: percentile(values, 50) for name, values in speeds.items()}
 
 

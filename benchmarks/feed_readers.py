@@ -15,11 +15,11 @@ _SHARDS = 8
 _PLACES = (0.0, 0.25, 0.5, 0.75, 0.99)
 
 
-def plain_epoch(store: SegmentStore, batch: int, *, views: bool = False) -> float:
+def plain_epoch(store: SegmentStore, batch: int, *, copies: bool = False) -> float:
     """Seconds to stack all rows into batches, in the order of the files, with pyarrow alone.
 
-    Each row is an array of its own, which may be written to, as a row of a Task must be; with `views` it is
-    a read-only view of the file.
+    Each row is a read-only view of the file; with `copies` it is an array of its own, which may be written
+    to, as a row of a Task must be.
     """
     begun = time.perf_counter()
     held: list[np.ndarray] = []
@@ -29,7 +29,7 @@ def plain_epoch(store: SegmentStore, batch: int, *, views: bool = False) -> floa
                 pixels = found.column("pixels")
                 for row in range(found.num_rows):
                     found_row = pixels[row].values.to_numpy()
-                    held.append(found_row if views else found_row.copy())
+                    held.append(found_row.copy() if copies else found_row)
                     if len(held) == batch:
                         np.stack(held)
                         held = []

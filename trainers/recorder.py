@@ -107,8 +107,8 @@ class Recorder:
             # What replicas had come to whose bits differed may have gone into links: it need not come again.
             why = {"distrusted": True} if self._distrusted else {}
             self._chain.append({"kind": "rewind", "step": formed.step, **why})
-            self._distrusted = False
             self._links = [link for link in self._links if link[0] <= formed.step]
+        self._distrusted = False
         # Steps that a survivor did and could not report yet are behind `formed.step`; their points follow.
         step = min(formed.step, self.state.step)
         self._update(force=True, step=step, workers=num_workers, generation=formed.generation)

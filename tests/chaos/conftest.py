@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import ray
 
+import tests.local_ray
 from benchmarks.service_process import NO_RAY, ServiceProcess
 
 REPEATS = "TUMBLER_CHAOS_REPEATS"
@@ -27,25 +27,9 @@ def repeats() -> int:
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    """A Ray in this process for the tests of one module; it leaves no trace in the environment."""
-    environment = {
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        ray.init(
-            address="local",
-            num_cpus=8,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _node_ip_address="127.0.0.1",
-        )
+    """For the tests of one module."""
+    with tests.local_ray.local_ray():
         yield
-        ray.shutdown()
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """One local Ray for all integration tests of a session: starting it is the slow part."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
+import tests.local_ray
 from orchestrator.domain.spec import RunSpec
 
 
@@ -20,19 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    ray.init(
-        address="local",
-        num_cpus=8,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
+    with tests.local_ray.local_ray():
+        yield
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """What the recorder writes so that an audit can prove something: plan, links, seals and tips."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.domain import journal as journal_module
 from orchestrator.domain.audit import audit, chain_link
+from orchestrator.domain.audit_journals import read_chain
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.sealed_journal import SealedWriter
 from orchestrator.domain.status import EndReason, RunStatus
@@ -69,6 +72,49 @@ def test_a_link_that_was_undone_is_made_again_and_the_chain_still_holds(
     report = audit(run)
     assert report.problems == ()
     assert [link.step for link in report.chain] == [4, 8]
+
+
+def done_otherwise(recorder: Recorder) -> None:
+    """Step 8 is undone, and gives other parameters when it is done again."""
+    recorder.formed(formed(2, 5), 2)
+    recorder.steps(points(6, 7, generation=2))
+    recorder.steps(tuple(replace(point, parameters_sha256="q8") for point in points(8, generation=2)))
+
+
+def test_a_step_that_gives_other_parameters_when_it_is_done_again_is_a_problem(
+    run: RunDirectory, recorder: Recorder
+) -> None:
+    recorder.steps(points(*range(1, 9)))
+    done_otherwise(recorder)
+    assert audit(run).problems == ("step 8 was done twice and gave different parameters",)
+
+
+@pytest.mark.parametrize("kind", [EventKind.REPLICA_CORRUPTED, EventKind.REPLICAS_DIFFER])
+def test_what_replicas_with_differing_bits_had_come_to_need_not_come_again(
+    run: RunDirectory, recorder: Recorder, kind: EventKind
+) -> None:
+    recorder.steps(points(*range(1, 9)))
+    recorder.event(kind, "their bits differ")
+    done_otherwise(recorder)
+    assert audit(run).problems == ()
+
+
+def test_distrust_ends_with_the_generation_that_goes_back(run: RunDirectory, recorder: Recorder) -> None:
+    recorder.steps(points(1, 2, 3))
+    recorder.event(EventKind.REPLICAS_DIFFER, "their bits differ")
+    recorder.formed(formed(2, 0), 2)  # before the first link: nothing of the chain is undone
+    recorder.steps(points(*range(1, 9), generation=2))
+    done_otherwise(recorder)
+    assert audit(run).problems == ("step 8 was done twice and gave different parameters",)
+
+
+def test_a_step_of_a_fast_run_need_not_give_the_same_again() -> None:
+    records: list[dict[str, Any]] = []
+    for parameters in ("p4", "q4"):
+        link = {"step": 4, "parameters_sha256": parameters, "optimizer_sha256": "o4"}
+        records += [{**link, "chain": chain_link("", 4, parameters, "o4")}, {"kind": "rewind", "step": 0}]
+    assert read_chain(records, bitwise=False).problems == []
+    assert read_chain(records).problems == ["step 4 was done twice and gave different parameters"]
 
 
 def test_links_ahead_of_the_ledger_are_undone_by_the_next_attempt(run: RunDirectory) -> None:

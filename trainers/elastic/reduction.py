@@ -143,6 +143,11 @@ class _Bucket:
         self._tag = tag
         self._flags = total.new_empty(group.size, num_flags)
         self._sum = total[part]
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """For what arrives."""
+        raise NotImplementedError
 
     def send(self, partials: Partials, flags: torch.Tensor) -> None:
         """Begin the first round. Reads `partials` until `wait` returns."""
@@ -168,17 +173,8 @@ class _Bucket:
 class _SwappedBucket(_Bucket):
     """Between two workers with one maximal node each."""
 
-    def __init__(
-        self,
-        group: ElasticGroup,
-        nodes: Sequence[Sequence[Node]],
-        total: torch.Tensor,
-        part: slice,
-        num_flags: int,
-        tag: int,
-    ):
-        super().__init__(group, nodes, total, part, num_flags, tag)
-        self._theirs = total.new_empty(self._sum.numel() + num_flags)
+    def _make_room(self) -> None:
+        self._theirs = self._sum.new_empty(self._sum.numel() + self._num_flags)
 
     def send(self, partials: Partials, flags: torch.Tensor) -> None:
         (node,) = self._nodes[self._group.rank]
@@ -199,23 +195,15 @@ class _SwappedBucket(_Bucket):
 class _ScatteredBucket(_Bucket):
     """Each worker finishes the tree for its own slice."""
 
-    def __init__(
-        self,
-        group: ElasticGroup,
-        nodes: Sequence[Sequence[Node]],
-        total: torch.Tensor,
-        part: slice,
-        num_flags: int,
-        tag: int,
-    ):
-        super().__init__(group, nodes, total, part, num_flags, tag)
-        length, size = self._sum.numel(), group.size
-        cuts = [length * rank // size for rank in range(size + 1)]
-        self._slices = [slice(cuts[rank], cuts[rank + 1]) for rank in range(size)]
-        self._width = cuts[group.rank + 1] - cuts[group.rank]
-        self._incoming = [total.new_empty(len(nodes[r]) * self._width + num_flags) for r in range(size)]
+    def _make_room(self) -> None:
+        length, size, rank = self._sum.numel(), self._group.size, self._group.rank
+        cuts = [length * place // size for place in range(size + 1)]
+        self._slices = [slice(cuts[place], cuts[place + 1]) for place in range(size)]
+        self._width = cuts[rank + 1] - cuts[rank]
+        widths = [len(nodes) * self._width + self._num_flags for nodes in self._nodes]
+        self._incoming = [self._sum.new_empty(width) for width in widths]
         self._parts = [self._sum[piece] for piece in self._slices]
-        self._root = (0, nodes[-1][-1][1])
+        self._root = (0, self._nodes[-1][-1][1])
 
     def send(self, partials: Partials, flags: torch.Tensor) -> None:
         own = [partials[node][self._part] for node in self._nodes[self._group.rank]]

@@ -1,5 +1,6 @@
 """How tensors get from one member of a group to another: gloo between CPUs, NCCL between GPUs."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -13,6 +14,10 @@ CONNECT_TIMEOUT = timedelta(seconds=2)
 meanwhile."""
 
 
+_NOBODY_SENDS = 1 << 20
+"""A tag that no message has."""
+
+
 class GlooTransport:
     """Point-to-point messages over TCP between CPU tensors."""
 
@@ -22,12 +27,19 @@ class GlooTransport:
         options._devices = [ProcessGroupGloo.create_device(hostname=host, lazy_init=False)]
         group: Any = ProcessGroupGloo(store, rank, size, options)
         self._group: Any = group
+        self._peer = (rank + 1) % size
 
     def start(self, sends: Messages, receives: Messages, tag: int) -> list[Any]:
         return [
             *(self._group.recv([tensor], peer, tag) for tensor, peer in receives),
             *(self._group.send([tensor], peer, tag) for tensor, peer in sends),
         ]
+
+    def wake(self) -> None:
+        """From any thread. A receive that runs into its timeout makes gloo close all connections of the
+        group, which no call of its own does."""
+        with suppress(RuntimeError, AttributeError):  # it was closed meanwhile
+            self._group.recv([torch.empty(1)], self._peer, _NOBODY_SENDS).wait(timedelta(milliseconds=1))
 
     def close(self) -> None:
         self._group = None
@@ -65,6 +77,9 @@ class NcclTransport:
             if tensor is not staged:
                 tensor.copy_(staged)
         return []
+
+    def wake(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self._backend.abort()

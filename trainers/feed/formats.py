@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,6 @@ from trainers.feed.transforms import Transform
 
 if TYPE_CHECKING:
     from trainers.feed.scan import Scan, ScannedFile
-
-_PIECES_AT_ONCE: Final = 1 << 20
 
 
 def reader_of(recipe: Recipe) -> Reader:
