@@ -24,6 +24,7 @@ from benchmarks.referee import FAST, STOCK, Referee, Stopwatch, turns
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec import RunSpec
 from trainers.elastic.group import ElasticGroup
+from trainers.elastic.intake import Intake
 from trainers.elastic.job import WorkerJob
 from trainers.elastic.link import WorkerLink
 from trainers.elastic.mailbox import Mailbox
@@ -116,7 +117,7 @@ class Fast:
         self.optimizer = task.build_optimizer(model, train.optimizer)
         state = TrainState(model, self.optimizer, None)
         self._steps = StepRunner(
-            task, state, rows, order, train, num_steps=ENOUGH_STEPS, device=torch.device("cpu")
+            task, state, Intake(rows, order), order, train, num_steps=ENOUGH_STEPS, device=torch.device("cpu")
         )
         self._steps.warm_up()
         store = dist.FileStore(str(Path(plan.folder, "fast")), world)

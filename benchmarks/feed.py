@@ -98,15 +98,15 @@ def bars_of(results: dict[str, Any], readers: dict[str, float], first_batch_rati
 
 
 def write_corpus(folder: Path, megabytes: int) -> int:
-    """Parquet files of random bytes, which nothing can compress; returns how many rows."""
+    """Parquet files of random numbers, which nothing can compress; returns how many rows."""
     folder.mkdir()
     drawn = np.random.default_rng(1)
     num_files = max(1, megabytes * 10**6 // (ROW_BYTES * ROWS_PER_FILE))
     for number in range(num_files):
-        content = drawn.integers(0, 256, ROWS_PER_FILE * ROW_BYTES, dtype=np.uint8)
-        rows = pa.FixedSizeListArray.from_arrays(pa.array(content), ROW_BYTES)
+        content = drawn.random(ROWS_PER_FILE * ROW_BYTES // 4, dtype=np.float32)
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(content), ROW_BYTES // 4)
         labels = pa.array(np.arange(ROWS_PER_FILE) + number * ROWS_PER_FILE)
-        table = pa.table({"pixels": rows.cast(pa.list_(pa.uint8())), "label": labels})
+        table = pa.table({"pixels": rows.cast(pa.list_(pa.float32())), "label": labels})
         pq.write_table(table, folder / f"{number:05d}.parquet", compression="none", use_dictionary=False)
     return num_files * ROWS_PER_FILE
 
@@ -138,5 +138,7 @@ def first_batch(who: str, source: Path, storage: Path) -> dict[str, Any]:
         raise RuntimeError(f"{who} failed: {error.stderr[-2000:]}") from error
     if who != "fill":
         shutil.rmtree(storage, ignore_errors=True)
-    found: dict[str, Any] = json.loads(shown.stdout.splitlines()[-1])
+    # Ray, on its way out, may print something after it.
+    line = next(line for line in reversed(shown.stdout.splitlines()) if line.startswith("{"))
+    found: dict[str, Any] = json.loads(line)
     return found

@@ -7,21 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import pytest
 import ray
 
-from orchestrator.domain.audit import AuditReport, audit
+from orchestrator.domain.audit import AuditReport
 from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.spec import RunSpec
+from tests.chaos.one_spec import STEPS, audited, must_be_the_same, spec_of, write_corpus
 from tests.integration.saboteur import Watched, sabotage
 from trainers.main import train
 
-CONTEXT, BATCH, SHARDS = 128, 16, 8
-ROWS = 149 * BATCH + 5
-"""150 steps an epoch; the last one has fewer rows than there are shards."""
-STEPS = 300
 KILLS, RESIZES = 10, 6
 MAX_WORKERS = 4
 CALM_STEPS = 20
@@ -107,36 +104,20 @@ class Striker:
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> RunSpec:
+def folder(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
     folder = tmp_path_factory.mktemp("storm")
-    words = random.Random(1).choices(("tumble", "down", "and", "up", "again"), k=ROWS * CONTEXT)
-    (folder / "corpus.txt").write_text(" ".join(words)[: ROWS * CONTEXT])
-    return RunSpec.parse(
-        {
-            "task": "language_model",
-            "model": {"preset": "gpt-nano", "dropout": 0.1},
-            "workers": 1,
-            "data": {"source": str(folder / "corpus.txt"), "validation_fraction": 0},
-            "train": {"epochs": 2, "global_batch": BATCH, "logical_shards": SHARDS},
-            "checkpoint": {"storage": str(folder), "every": 50, "link_every": 10},
-            "retry": {"max_losses_without_progress": 2 * KILLS},
-        }
-    )
+    write_corpus(folder / "corpus")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def undisturbed(spec: RunSpec) -> AuditReport:
-    return audited(spec, "calm")[0]
+def undisturbed(folder: Path) -> AuditReport:
+    return audited(train(stormy(folder, "calm")).run)
 
 
-def audited(spec: RunSpec, name: str, **how: Any) -> tuple[AuditReport, Watched]:
-    result = train(spec.model_copy(update={"name": name}), **how)
-    report = audit(result.run)
-    assert report.problems == ()
-    assert [(epoch.expected, epoch.consumed) for epoch in report.epochs] == [(ROWS, ROWS)] * 2
-    assert [(epoch.repeated, epoch.missed) for epoch in report.epochs] == [(0, 0)] * 2
-    assert report.steps == STEPS
-    return report, Watched(result.run)
+def stormy(folder: Path, name: str) -> RunSpec:
+    patience = {"max_losses_without_progress": 2 * KILLS}
+    return spec_of(folder / "corpus", folder, name, workers=1, retry=patience)
 
 
 def seeds() -> Iterator[int]:
@@ -146,13 +127,13 @@ def seeds() -> Iterator[int]:
 
 @pytest.mark.parametrize("seed", seeds())
 def test_a_storm_of_kills_and_resizes_changes_no_bit(
-    spec: RunSpec, undisturbed: AuditReport, seed: int
+    folder: Path, undisturbed: AuditReport, seed: int
 ) -> None:
     striker = Striker(storm(seed), random.Random(seed))
     begun = time.monotonic()
     with sabotage(striker.strike) as saboteur:
-        report, run = audited(spec, f"storm-{seed}", on_start=saboteur.on_start)
-    generations = run.events("generation-started")
+        result = train(stormy(folder, f"storm-{seed}"), on_start=saboteur.on_start)
+    generations = Watched(result.run).events("generation-started")
     restored = [event for event in generations if "step-" in event["source"]]
     sizes = sorted({len(event["workers"]) for event in generations})
     print(
@@ -162,6 +143,4 @@ def test_a_storm_of_kills_and_resizes_changes_no_bit(
         f"{len(restored)} times from a checkpoint"
     )
     assert len([fault for fault in striker.done if "killed" in fault]) == KILLS
-    assert report.chain == undisturbed.chain
-    assert report.parameters_sha256 == undisturbed.parameters_sha256
-    assert report.optimizer_sha256 == undisturbed.optimizer_sha256
+    must_be_the_same(audited(result.run), undisturbed)

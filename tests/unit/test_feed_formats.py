@@ -13,6 +13,8 @@ import pytest
 
 from orchestrator.domain.errors import DataError
 from tests.unit.feed_files import documents, fed, filled, lines, rows_in, scanned
+from trainers.feed.filling import store_folder
+from trainers.feed.segments import SegmentStore
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:
@@ -159,8 +161,15 @@ def test_a_parquet_file_that_is_broken_inside_is_named_with_its_rows(tmp_path: P
     start = pq.ParquetFile(source).metadata.row_group(1).column(0).dictionary_page_offset
     content[start : start + 40] = b"\xff" * 40
     source.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.parquet is broken between row 1001 and 3000"):
-        scanned(tmp_path, source, format="parquet")
+    broken = r"a\.parquet is broken between row 1001 and 3000"
+    # A footer is all that a scan reads of it, and no row of it gets beyond the store.
+    found = scanned(tmp_path, source, format="parquet")
+    with pytest.raises(DataError, match=broken):
+        filled(found, tmp_path)
+    with pytest.raises(DataError, match=broken):
+        rows_in(SegmentStore(store_folder(found, tmp_path)))
+    with pytest.raises(DataError, match=broken):
+        scanned(tmp_path, source, 16, format="parquet", text_column="text")
 
 
 def test_text_that_is_no_utf_8_is_bad_where_it_must_be_text(tmp_path: Path) -> None:

@@ -10,20 +10,24 @@ _MOST_NAMED: Final = 10
 class BadFile(DataError):
     """A file as a whole cannot be read; its message is such as `has no column 'text'`."""
 
+    def of(self, path: str) -> DataError:
+        """The whole sentence."""
+        return DataError(f"{path} {self}", hint=self.hint)
+
 
 class BadRows:
     """The bad rows of one file."""
 
     def __init__(self, path: str, on_bad_row: Literal["fail", "skip"]) -> None:
         self._path = path
-        self._on_bad_row = on_bad_row
+        self.skips = on_bad_row == "skip"
         self.count = 0
         self.reasons: list[str] = []
         """Of the first ten, such as `row 17 is no JSON: ...`."""
 
     def add(self, reason: str) -> None:
         """One more, `reason` such as `row 17 is no JSON`. Raises DataError under `fail`."""
-        if self._on_bad_row == "fail":
+        if not self.skips:
             raise DataError(
                 f"{self._path}: {reason}", hint="Mend it, or set data.on_bad_row to skip such rows."
             )

@@ -51,7 +51,7 @@ def fill_store(
     store.take_over()
     try:
         tokenizer = tokenizer_for(scan, store.folder) if scan.recipe.is_packed else None
-        _repair(store, scan, blocks, tokenizer)
+        _repair(store, scan, tokenizer)
         if store.manifest is not None:
             return store.manifest
         entries = store.entries()
@@ -126,8 +126,9 @@ def _cutter(
     return RowCutter(store.head.rows_per_segment, origin), stream
 
 
-def _repair(store: SegmentStore, scan: Scan, blocks: Blocks, tokenizer: Tokenizer | None) -> None:
+def _repair(store: SegmentStore, scan: Scan, tokenizer: Tokenizer | None) -> None:
     gaps = store.gaps()
+    blocks = local_blocks(scan, store.folder)
     while gaps:
         # One pass mends a run of neighbours.
         run = [entry for place, entry in enumerate(gaps) if entry.number == gaps[0].number + place]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.domain.errors import DataError
-from trainers.feed.bad_rows import BadRows
+from trainers.feed.bad_rows import BadFile, BadRows
 from trainers.feed.content import must_be_unchanged, verified
 from trainers.feed.csv_rows import CsvReader
 from trainers.feed.cutting import FILE
@@ -104,10 +104,13 @@ def _read(scan: "Scan", file: "ScannedFile", schema: pa.Schema, bad: BadRows) ->
     system, _ = filesystem_of(scan.recipe.source)
     num_rows = 0
     with verified(system, file, file.sha256) as content:
-        for batch in reader_of(scan.recipe).batches(content, file.name, schema, bad):
-            must_be_unchanged(system, file)
-            num_rows += _num_documents(batch)
-            yield batch
+        try:
+            for batch in reader_of(scan.recipe).batches(content, file.name, schema, bad):
+                must_be_unchanged(system, file)
+                num_rows += _num_documents(batch)
+                yield batch
+        except BadFile as error:
+            raise error.of(file.path) from error
     if num_rows != file.rows:
         raise DataError(f"{file.path} gave {num_rows} rows, and {file.rows} when it was scanned")
 

@@ -13,7 +13,7 @@ from orchestrator.domain.errors import DataError
 from trainers.feed.bad_rows import BadRows
 from trainers.feed.readers import NAME, Survey
 
-_IMAGE: Final = pa.struct(
+IMAGE: Final = pa.struct(
     [
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
@@ -21,7 +21,7 @@ _IMAGE: Final = pa.struct(
         pa.field("pixels", pa.large_binary()),
     ]
 )
-_SCHEMA: Final = pa.schema([(NAME, pa.string()), ("image", _IMAGE)])
+_SCHEMA: Final = pa.schema([(NAME, pa.string()), ("image", IMAGE)])
 
 
 class ImageReader:
@@ -45,7 +45,7 @@ class ImageReader:
             "channels": len(decoded.getbands()),
             "pixels": decoded.tobytes(),
         }
-        yield pa.record_batch([pa.array([name]), pa.array([row], _IMAGE)], _SCHEMA)
+        yield pa.record_batch([pa.array([name]), pa.array([row], IMAGE)], _SCHEMA)
 
 
 def library_version() -> str:

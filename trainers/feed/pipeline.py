@@ -5,7 +5,9 @@ since the sizes of Ray Data's own blocks depend on the cluster.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,9 @@ from trainers.feed.scan import Scan
 _STORE_BYTES: Final = 256 << 20
 _BLOCK_BYTES: Final = 8 << 20
 _TASK_BYTES: Final = 32 << 20
+_HERE_BYTES: Final = 192 << 20
+_HERE_BYTES_MADE: Final = 8 << 20
+"""Where a transform or a trained tokenizer makes the rows, which may take its time."""
 _NUMBER: Final = "number"
 
 
@@ -40,28 +45,36 @@ def ray_blocks(scan: Scan, folder: Path, claim: Claim) -> Blocks:
     """The blocks of all files, made by Ray Data within `claim`; sets this process's DataContext.
 
     What is on its way is bounded by the claim's share of the object store; a reader that falls behind holds
-    up the tasks. An error of ours in a task is raised as itself. The first few files are read here, for whose
-    rows somebody waits: Ray Data needs seconds before it gives any, and a small corpus needs no more.
+    up the tasks. An error of ours in a task is raised as itself. Somebody waits for the rows of the first
+    files, and Ray Data needs seconds before it gives any: they are read here while it starts.
     """
 
     def blocks(first: int) -> Iterator[pa.Table]:
-        tasks = list(_tasks(scan, first))
-        small = sum(scan.files[number].size for number in tasks[0]) <= _TASK_BYTES
-        here = tasks.pop(0) if small else []
         read = _FileReader(scan, folder)
-        for number in here:
-            yield from read.file(number)
-        if not tasks:
-            return
-        dataset = _dataset(read, tasks, claim)
-        try:
-            yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
-        except TumblerError:
-            raise
-        except Exception as error:  # Ray Data wraps what a task raised, more than once
-            raise _ours(error) or error from None
+        here = _read_here(scan, first)
+        tasks = list(_tasks(scan, here.stop))
+        with ThreadPoolExecutor(1, "ray-data-start") as starter:
+            started = starter.submit(_started, read, tasks, claim) if tasks else None
+            for number in here:
+                yield from read.file(number)
+            if started is None:
+                return
+            try:
+                yield from started.result()
+            except TumblerError:
+                raise
+            except Exception as error:  # Ray Data wraps what a task raised, more than once
+                raise _ours(error) or error from None
 
     return blocks
+
+
+def _started(read: "_FileReader", tasks: list[list[int]], claim: Claim) -> Iterator[pa.Table]:
+    """The blocks of these files, the first of which is there."""
+    blocks = iter(
+        _dataset(read, tasks, claim).iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+    )
+    return chain(list(islice(blocks, 1)), blocks)
 
 
 def _dataset(read: "_FileReader", tasks: list[list[int]], claim: Claim) -> Any:
@@ -112,17 +125,29 @@ class _FileReader:
             yield pa.Table.from_batches([batch])
 
 
+def _read_here(scan: Scan, first: int) -> range:
+    """The files that are read while Ray Data starts: what one processor reads in a few seconds."""
+    recipe = scan.recipe
+    is_plain = not recipe.transform and (not recipe.is_packed or recipe.tokenizer == "bytes")
+    left = _HERE_BYTES if is_plain and recipe.format != "images" else _HERE_BYTES_MADE
+    for number in range(first, len(scan.files)):
+        left -= scan.files[number].size
+        if left < 0:
+            return range(first, number)
+    return range(first, len(scan.files))
+
+
 def _tasks(scan: Scan, first: int) -> Iterator[list[int]]:
-    """Which files one task after the other reads: small ones together, and few in the first."""
+    """Which files one task after the other reads: small ones together."""
     held: list[int] = []
-    size, limit = 0, _BLOCK_BYTES
+    size = 0
     for number in range(first, len(scan.files)):
         held.append(number)
         size += scan.files[number].size
-        if size >= limit:
+        if size >= _TASK_BYTES:
             yield held
-            held, size, limit = [], 0, _TASK_BYTES
-    if held or first == len(scan.files):
+            held, size = [], 0
+    if held:
         yield held
 
 

@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +24,7 @@ from trainers.feed.scan_cache import Known, ScanCache
 from trainers.feed.sources import SkippedPart, SourceFile, filesystem_of, list_files
 
 _SCHEMAS: Final = ("schema", "block_schema")
+_FILES_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def scan(recipe: Recipe, storage: Path) -> Scan:
     recipe = resolved(recipe, storage)
     listing = list_files(recipe)
     cache = ScanCache(storage, recipe)
-    found = [(file, cache.known(file) or _read(recipe, file, cache)) for file in listing.files]
+    found = list(zip(listing.files, _read_all(recipe, listing.files, cache), strict=True))
     cache.save()
     skipped = list(listing.skipped)
     for file, known in found:
@@ -125,6 +128,16 @@ def scan(recipe: Recipe, storage: Path) -> Scan:
     return replace(made, block_schema=block_schema(made).serialize().to_pybytes())
 
 
+def _read_all(recipe: Recipe, files: tuple[SourceFile, ...], cache: ScanCache) -> list[Known]:
+    """Several at a time: digests leave the interpreter's lock alone, and remote files make one wait."""
+    pool = ThreadPoolExecutor(min(_FILES_AT_ONCE, os.cpu_count() or 1))
+    try:
+        return list(pool.map(lambda file: cache.known(file) or _read(recipe, file, cache), files))
+    finally:
+        # After an error nobody wants to know the others.
+        pool.shutdown(cancel_futures=True)
+
+
 def _read(recipe: Recipe, file: SourceFile, cache: ScanCache) -> Known:
     system, _ = filesystem_of(recipe.source)
     bad = BadRows(file.path, recipe.on_bad_row)
@@ -134,7 +147,7 @@ def _read(recipe: Recipe, file: SourceFile, cache: ScanCache) -> Known:
             survey = reader_of(recipe).survey(content, file.name, bad)
     except BadFile as error:
         if recipe.on_bad_row == "fail":
-            raise DataError(f"{file.path} {error}", hint=error.hint) from error
+            raise error.of(file.path) from error
         return cache.learn(file, Known(sha256, 0, 0, 0, (str(error),), b""))
     return cache.learn(
         file,
