@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.errors import DataError
 from tests.unit.feed_files import documents, fed, filled, lines, rows_in, scanned
 from trainers.feed.filling import store_folder
-from trainers.feed.segments import SegmentStore
+from trainers.feed.rows import FeedRows
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_parquet_file_that_is_broken_inside_is_named_with_its_rows(tmp_path: P
     with pytest.raises(DataError, match=broken):
         filled(found, tmp_path)
     with pytest.raises(DataError, match=broken):
-        rows_in(SegmentStore(store_folder(found, tmp_path)))
+        FeedRows(store_folder(found, tmp_path), 0, 3000, patience_s=0)[1000]
     with pytest.raises(DataError, match=broken):
         scanned(tmp_path, source, 16, format="parquet", text_column="text")
 
