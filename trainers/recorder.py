@@ -17,7 +17,7 @@ from orchestrator.domain.journal import JournalWriter, read_journal
 from orchestrator.domain.run_directory import RunDirectory, RunState
 from orchestrator.domain.sealed_journal import SealedWriter, Tip
 from orchestrator.domain.status import ENDINGS, EndReason, RunStatus, check_move
-from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
+from trainers.elastic.messages import Formed, StepPoint
 
 _STATUS_EVERY_S = 0.5
 _ON_THE_WAY_TO = {RunStatus.PAUSED: RunStatus.PAUSING, RunStatus.CANCELLED: RunStatus.CANCELLING}
@@ -148,8 +148,9 @@ class Recorder:
         self._flush(self._metrics)
         self._update(force=True, metrics={**self.state.metrics, **metrics})
 
-    def checkpoint(self, written: CheckpointWritten) -> None:
-        self._update(force=True, checkpoint=written.path, parameters_sha256=written.parameters_sha256)
+    def checkpoint(self, path: str, parameters_sha256: str | None) -> None:
+        facts = {"parameters_sha256": parameters_sha256} if parameters_sha256 is not None else {}
+        self._update(force=True, checkpoint=path, **facts)
 
     def phase(self, phase: str, num_workers: int | None = None) -> None:
         workers = self.state.workers if num_workers is None else num_workers

@@ -6,15 +6,20 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from orchestrator.checkpoints.catalog import Catalog, Committed
+from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.order import BatchPlan
+from trainers.checkpoints.reading import restore_newest
+from trainers.checkpoints.saver import Saver
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import open_meeting_place
 from trainers.elastic.intake import Intake
@@ -98,6 +103,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
     )
     steps.progress = link.mailbox.progress
     steps.warm_up()
+    saver = Saver(state, job.checkpoints, spec.train.logical_shards, link.report)
     duties = Duties(
         task,
         state,
@@ -108,8 +114,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
             evaluate_rows=spec.train.evaluate_rows,
             rows_at_once=spec.train.rows_at_once,
         ),
-        checkpoints=job.run_folder / "checkpoints",
-        fingerprint=spec.result_fingerprint(),
+        saver=saver,
         attempt=job.attempt,
         num_shards=spec.train.logical_shards,
         worker_id=link.worker_id,
@@ -153,11 +158,19 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
         link.report,
         link.on_generation,
         verification=verification,
+        restore=partial(_restore, Catalog(place_of(job.checkpoints)), spec.result_fingerprint()),
         on_nan=spec.retry.on_nan,
         linked=linker.linked,
     )
     link.mailbox.progress.begin(loop.announce)
     return loop
+
+
+def _restore(
+    catalog: Catalog, fingerprint: str, state: TrainState, candidates: Sequence[Committed]
+) -> tuple[str | None, list[tuple[str, str]]]:
+    found, passed_over = restore_newest(state, catalog, candidates, fingerprint=fingerprint)
+    return (catalog.place.describe(found.name) if found is not None else None), passed_over
 
 
 def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclopts.types import NonNegativeInt, PositiveInt
@@ -11,7 +10,8 @@ from api.cli.arguments import Folder, Output, Reference
 from api.cli.errors import NothingToSay
 from api.cli.output import Format, printable, put, tell
 from api.cli.places import open_run
-from orchestrator.domain.checkpoints import find_checkpoints
+from orchestrator.checkpoints.catalog import Catalog
+from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
@@ -28,7 +28,8 @@ class Trained:
 
     task: "Task[Any]"
     model: "nn.Module"
-    checkpoint: Path
+    checkpoint: str
+    """Path or URI."""
     step: int
 
     def generate(self, prompt: str, *, max_tokens: int, seed: int) -> str:
@@ -80,25 +81,29 @@ def load_trained(run: RunDirectory) -> Trained:
             f"run '{run.name}' is no task of Tumbler, so only its own code can read its checkpoints"
         )
     # Three seconds, which a run that is not there need not wait for.
-    from trainers.elastic.checkpoint import read_checkpoint
+    from trainers.checkpoints.reading import read_model
     from trainers.feed.run_feed import feed_of
 
-    candidates = find_checkpoints(run.checkpoints)
+    catalog = Catalog(place_of(run.checkpoints))
+    candidates = catalog.committed()
     if not candidates:
         raise CheckpointError(
             f"run '{run.name}' has no checkpoint yet", hint="it commits one every checkpoint.every steps"
         )
-    for path in candidates:
+    for found in candidates:
         try:
-            snapshot = read_checkpoint(path, fingerprint=spec.result_fingerprint())
+            manifest = catalog.read(found)
+            if manifest.fingerprint != spec.result_fingerprint():
+                raise CheckpointError(f"checkpoint {found.name} belongs to another spec")
+            parameters = read_model(catalog.place, manifest)
         except CheckpointError as error:
             tell(f"passed over: {error}")
             continue
         task = _load_task(spec)
         task.feed = feed_of(run)
         model = task.build_model()
-        model.load_state_dict(snapshot["model"])
-        return Trained(task, model, path, snapshot["step"])
+        model.load_state_dict(parameters)
+        return Trained(task, model, catalog.place.describe(found.name), found.step)
     raise CheckpointError(f"none of the {len(candidates)} checkpoints of run '{run.name}' is whole")
 
 

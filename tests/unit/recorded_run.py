@@ -10,7 +10,7 @@ from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
-from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
+from trainers.elastic.messages import Formed, StepPoint
 from trainers.recorder import Recorder
 
 ROWS, BATCH, NUM_STEPS = 100, 4, 8
@@ -93,9 +93,7 @@ class RecordedRun:
     def ended(self, status: RunStatus = RunStatus.SUCCEEDED, reason: EndReason = EndReason.FINISHED) -> None:
         if status is RunStatus.SUCCEEDED:
             self.recorder.evaluated(self.recorder.step, {"val_loss": 1.0, "val_perplexity": 2.7183})
-            self.recorder.checkpoint(
-                CheckpointWritten("w1", 1, self.recorder.step, "somewhere", "p" * 64, "o" * 64, metrics={})
-            )
+            self.recorder.checkpoint("somewhere", "p" * 64)
         if status is RunStatus.CANCELLED:
             self.recorder.move(RunStatus.CANCELLING)
         self.recorder.move(status, reason=reason, message="" if status is RunStatus.SUCCEEDED else "told so")

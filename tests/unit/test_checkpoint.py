@@ -1,5 +1,6 @@
+"""States that are saved by some members and restored by others."""
+
 import json
-import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -8,68 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import SGD
 
-from orchestrator.domain.checkpoints import MANIFEST, checkpoint_name, find_checkpoints
+from orchestrator.checkpoints.catalog import Catalog, Committed
+from orchestrator.checkpoints.manifest import Manifest, PartFile
+from orchestrator.checkpoints.places import LocalPlace, Place, place_of
 from orchestrator.domain.errors import CheckpointError
-from trainers.elastic import checkpoint as module
-from trainers.elastic.checkpoint import (
-    Written,
-    read_checkpoint,
-    read_manifest,
-    restore_newest,
-    write_checkpoint,
-)
+from tests.unit import saving
+from tests.unit.saving import OTHER_SPEC, SHARDS, SPEC, Tied, after, bits, save, save_parts, train
+from trainers.checkpoints.reading import read_state, restore_newest
+from trainers.checkpoints.saver import Origin, Saved, Saver
+from trainers.checkpoints.writer import Writer
+from trainers.checkpoints.writer_process import write_file
+from trainers.elastic.messages import CheckpointFailed, PartsWritten
 from trainers.elastic.state import TrainState
 
-torch.set_num_threads(1)
 
-SPEC, OTHER_SPEC = "a" * 64, "b" * 64
-MODEL, OPTIMIZER = "model.safetensors", "optimizer.pt"
-FILES = (MODEL, OPTIMIZER, MANIFEST)
-
-
-class Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encode = nn.Linear(8, 8)
-        self.decode = nn.Linear(8, 8)
-        self.decode.weight = self.encode.weight
-        self.register_buffer("mask", torch.tensor([True, False, True]))
-        self.register_buffer("nothing", torch.empty(0))
-
-
-def after(steps: int, seed: int = 0) -> TrainState:
-    torch.manual_seed(seed)
-    model = Tied()
-    optimizer = AdamW(model.parameters(), lr=0.01)
-    state = TrainState(model, optimizer, LambdaLR(optimizer, lambda step: 1 / (1 + step)))
-    for _ in range(steps):
-        x = torch.randn(4, 8)
-        optimizer.zero_grad()
-        model.decode(torch.tanh(model.encode(x))).square().sum().backward()
-        optimizer.step()
-        assert state.schedule is not None
-        state.schedule.step()
-        state.step += 1
-    if steps:
-        state.metrics, state.evaluated_step = {"val_loss": 1 / steps}, steps
-    return state
-
-
-def write(folder: Path, state: TrainState, fingerprint: str = SPEC, generation: int = 1) -> Written:
-    return write_checkpoint(folder, state, fingerprint=fingerprint, attempt=1, generation=generation)
-
-
-def bits(state: TrainState) -> tuple[Any, ...]:
-    rates = [group["lr"] for group in state.optimizer.param_groups]
-    hashes = (state.parameters_sha256(), state.optimizer_sha256())
-    return state.step, state.evaluated_step, state.metrics, rates, state.checksum(), *hashes
+def restored(folder: Path, fingerprint: str = SPEC) -> tuple[TrainState, Committed | None, list[str]]:
+    """A fresh state after it was restored, what it came from, and why others were passed over."""
+    state, catalog = after(0, seed=7), Catalog(place_of(folder))
+    found, passed_over = restore_newest(state, catalog, catalog.committed(), fingerprint=fingerprint)
+    return state, found, [reason for _, reason in passed_over]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +40,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with good checkpoints of steps 1 and 2; tests damage a copy of it."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for steps in (1, 2):
-        write(folder, after(steps))
+        save(folder, after(steps), world_size=2)
     return folder
 
 
@@ -86,140 +49,157 @@ def folder(two: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(two, tmp_path / "checkpoints"))
 
 
-def assert_passed_over(folder: Path, *words: str) -> None:
-    """The checkpoint of step 2 is refused with a reason that says `words`, and step 1 is restored."""
-    newest, before = find_checkpoints(folder)[0], folder / checkpoint_name(1)
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(newest, fingerprint=SPEC)
-    assert all(word in str(caught.value) for word in (newest.name, *words))
-    state = after(0)
-    restored, passed_over = restore_newest(state, find_checkpoints(folder), fingerprint=SPEC)
-    assert restored == before
-    assert passed_over == [(str(newest), str(caught.value))]
-    assert bits(state) == bits(after(1))
-
-
-def test_what_is_read_has_every_bit_that_was_written(tmp_path: Path) -> None:
-    state, other = after(3), after(0, seed=7)
-    written = write(tmp_path, state)
-    assert written == Written(tmp_path / "step-00000003", state.parameters_sha256(), state.optimizer_sha256())
-    other.restore(read_checkpoint(written.path, fingerprint=SPEC))
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_what_any_number_of_members_saved_is_restored_bit_by_bit(tmp_path: Path, world_size: int) -> None:
+    state = after(3)
+    committed = save(tmp_path, state, world_size=world_size)
+    other, found, passed_over = restored(tmp_path)
+    assert (found, passed_over) == (committed, [])
     assert bits(other) == bits(state)
+    assert isinstance(other.model, Tied)
     assert other.model.decode.weight is other.model.encode.weight
 
 
-def test_a_weight_with_two_names_is_stored_once(tmp_path: Path) -> None:
-    written = write(tmp_path, after(1))
-    assert read_manifest(written.path)["ties"] == {"decode.weight": "encode.weight"}
-    assert set(read_checkpoint(written.path)["model"]) == set(Tied().state_dict())
+def test_a_restored_state_goes_the_same_way_on(tmp_path: Path) -> None:
+    state = after(3)
+    save(tmp_path, state, world_size=3)
+    other, _, _ = restored(tmp_path)
+    for one in (state, other):
+        torch.manual_seed(5)
+        train(one)
+    assert bits(other) == bits(state)
 
 
-def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
-    written = write(tmp_path, after(2), generation=5)
-    manifest = read_manifest(written.path)
-    assert {name: manifest[name] for name in ("step", "attempt", "generation", "fingerprint", "metrics")} == {
-        "step": 2,
-        "attempt": 1,
-        "generation": 5,
-        "fingerprint": SPEC,
-        "metrics": {"val_loss": 0.5},
-    }
-    assert (manifest["parameters_sha256"], manifest["optimizer_sha256"]) == (
-        written.parameters_sha256,
-        written.optimizer_sha256,
+def test_a_part_is_a_safetensors_file_and_a_tied_weight_lies_in_it_once(tmp_path: Path) -> None:
+    state = after(1)
+    save(tmp_path, state)
+    (part,) = tmp_path.glob("step-*/a*/part-*.safetensors")
+    found = safetensors.torch.load_file(part)
+    assert torch.equal(found["model/encode.weight"], state.model.state_dict()["encode.weight"])
+    assert "model/decode.weight" not in found
+    assert part.name == f"part-000-{SHARDS:03d}.safetensors"
+
+
+def test_the_model_of_another_seed_is_not_what_is_restored(tmp_path: Path) -> None:
+    save(tmp_path, after(3, seed=1))
+    assert bits(restored(tmp_path)[0]) != bits(after(3))
+
+
+def test_a_step_that_follows_at_once_does_not_change_what_is_saved(tmp_path: Path) -> None:
+    """The copy is made beside the next step; whoever changes the state waits for it."""
+    state, reports = after(1), list[Saved]()
+    before = bits(state)
+    saver = Saver(state, str(tmp_path), SHARDS, reports.append, Writer())
+    futures = []
+    for generation in range(1, 4):
+        futures.append(saver.begin(Origin("w1", 1, generation, 0, 1)))
+        train(state)
+    assert [type(future.result(30)) for future in futures] == [PartsWritten] * 3
+    saver.close()
+    assert [report.step for report in reports] == [1, 2, 3]
+    place = LocalPlace(tmp_path)
+    first = reports[0]
+    assert isinstance(first, PartsWritten)
+    snapshot = read_state(place, _manifest_of(first))
+    other = after(0)
+    other.restore(snapshot)
+    assert bits(other) == before
+
+
+def _manifest_of(parts: PartsWritten) -> Manifest:
+    return Manifest(
+        step=parts.step,
+        attempt=parts.attempt,
+        generation=parts.generation,
+        fingerprint=SPEC,
+        committed="2030-01-01T00:00:00.000Z",
+        parts=tuple(PartFile(name=name, size=size, xxh3=xxh3) for name, size, xxh3 in parts.files),
     )
-    sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
-    assert sizes == {name: (written.path / name).stat().st_size for name in (MODEL, OPTIMIZER)}
 
 
-def test_the_newest_good_one_is_restored_and_nothing_is_passed_over(folder: Path) -> None:
-    state = after(0)
-    restored = restore_newest(state, find_checkpoints(folder), fingerprint=SPEC)
-    assert restored == (folder / "step-00000002", [])
-    assert bits(state) == bits(after(2))
-
-
-def test_without_any_good_one_the_state_stays_as_it_was() -> None:
-    state = after(0)
-    assert restore_newest(state, [], fingerprint=SPEC) == (None, [])
-    assert bits(state) == bits(after(0))
-
-
-@pytest.mark.parametrize("name", [MODEL, OPTIMIZER])
-@settings(max_examples=40, deadline=None)
-@given(data=st.data())
-def test_a_flipped_bit_anywhere_in_a_data_file_is_noticed(
-    two: Path, tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
-) -> None:
-    folder = Path(shutil.copytree(two, tmp_path_factory.mktemp("flipped") / "checkpoints"))
-    file = folder / checkpoint_name(2) / name
-    content = bytearray(file.read_bytes())
-    offset = data.draw(st.integers(0, len(content) - 1))
-    content[offset] ^= 1 << data.draw(st.integers(0, 7))
-    file.write_bytes(content)
-    assert_passed_over(folder, "is damaged", name)
-
-
-@pytest.mark.parametrize("name", [MODEL, OPTIMIZER])
-@pytest.mark.parametrize("size", [0, 100, -1])
-def test_a_truncated_file_is_noticed(folder: Path, name: str, size: int) -> None:
-    file = folder / checkpoint_name(2) / name
-    file.write_bytes(file.read_bytes()[:size])
-    assert_passed_over(folder, "is damaged", name)
-
-
-@pytest.mark.parametrize("name", [MODEL, OPTIMIZER])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
-    (folder / checkpoint_name(2) / name).unlink()
-    assert_passed_over(folder, f"lacks {name}")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_manifest_cut_short_is_noticed(folder: Path, share: float) -> None:
-    file = folder / checkpoint_name(2) / MANIFEST
-    text = file.read_text()
-    file.write_text(text[: int(len(text) * share)])
-    assert_passed_over(folder, f"has no readable {MANIFEST}")
+def test_a_writer_that_was_killed_is_told_and_the_next_save_has_another_one(tmp_path: Path) -> None:
+    state, reports, writer = after(1), list[Saved](), Writer()
+    saver = Saver(state, str(tmp_path), SHARDS, reports.append, writer)
+    assert saver.finish(Origin("w1", 1, 1, 0, 1)) is not None
+    assert writer._process is not None
+    writer._process.kill()
+    writer._process.wait()
+    outcomes = [saver.finish(Origin("w1", 1, generation, 0, 1)) for generation in (2, 3)]
+    saver.close()
+    assert outcomes[-1] is not None
+    assert all(isinstance(report, PartsWritten | CheckpointFailed) for report in reports)
 
 
 def test_a_checkpoint_of_another_spec_is_passed_over(folder: Path) -> None:
-    write(folder, after(2), fingerprint=OTHER_SPEC)
-    assert_passed_over(folder, "belongs to another spec")
+    save(folder, after(2), world_size=2, generation=2, fingerprint=OTHER_SPEC)
+    _, found, (reason,) = restored(folder)
+    assert found is not None
+    assert found.step == 1
+    assert "belongs to another spec" in reason
 
 
-def test_a_checkpoint_of_a_later_format_is_passed_over(folder: Path) -> None:
-    file = folder / checkpoint_name(2) / MANIFEST
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
-    assert_passed_over(folder, "has format 2, this version reads 1")
+def test_parts_that_nobody_committed_are_no_checkpoint(folder: Path) -> None:
+    save_parts(folder, after(3), world_size=2)
+    _, found, passed_over = restored(folder)
+    assert found == Committed(2, 1, 1)
+    assert passed_over == []
 
 
-def test_a_folder_without_a_manifest_and_one_still_being_written_are_no_checkpoints(folder: Path) -> None:
-    newest = folder / checkpoint_name(2)
-    shutil.copytree(newest, folder / f".{checkpoint_name(3)}.1-1")
-    (newest / MANIFEST).unlink()
-    assert find_checkpoints(folder) == [folder / checkpoint_name(1)]
+def test_without_any_good_one_the_state_stays_as_it_was(tmp_path: Path) -> None:
+    state, found, passed_over = restored(tmp_path)
+    assert (found, passed_over) == (None, [])
+    assert bits(state) == bits(after(0, seed=7))
 
 
-def test_the_newest_comes_first(tmp_path: Path) -> None:
-    for step in (9, 100, 20):
-        (tmp_path / checkpoint_name(step)).mkdir()
-        (tmp_path / checkpoint_name(step) / MANIFEST).touch()
-    assert [path.name for path in find_checkpoints(tmp_path)] == [
-        "step-00000100",
-        "step-00000020",
-        "step-00000009",
-    ]
-
-
-def test_a_half_written_folder_of_the_same_step_is_replaced(folder: Path) -> None:
-    for name in FILES[1:]:
-        (folder / checkpoint_name(2) / name).unlink()
-    (folder / f".{checkpoint_name(2)}.1-1").mkdir()
-    write(folder, after(2))
-    assert sorted(path.name for path in folder.iterdir()) == ["step-00000001", "step-00000002"]
-    state = after(0)
-    state.restore(read_checkpoint(folder / checkpoint_name(2)))
+def test_a_damaged_one_is_named_and_passed_over_until_its_step_is_saved_again(folder: Path) -> None:
+    damaged = next(folder.glob("step-00000002/a*/part-004-008.safetensors"))
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    state, found, (reason,) = restored(folder)
+    assert found == Committed(1, 1, 1)
+    assert bits(state) == bits(after(1))
+    assert str(damaged) in reason
+    save(folder, after(2), world_size=3, attempt=2)
+    state, found, passed_over = restored(folder)
+    assert (found, passed_over) == (Committed(2, 2, 1), [])
     assert bits(state) == bits(after(2))
+
+
+def test_a_part_that_is_not_of_the_manifest_does_not_make_a_whole_state(folder: Path) -> None:
+    manifest = Catalog(place_of(folder)).read(Committed(2, 1, 1))
+    fewer = manifest.model_copy(update={"parts": manifest.parts[1:]})
+    with pytest.raises(CheckpointError, match=r"step-00000002"):
+        read_state(place_of(folder), fewer)
+
+
+class Views(nn.Module):
+    """A buffer that is a view of another tensor's beginning, and one that is not contiguous."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(12.0).view(4, 3))
+        self.register_buffer("first_row", self.weight.detach()[0])
+        self.register_buffer("columns", torch.arange(6.0).view(2, 3).t())
+        self.register_buffer("halves", torch.ones(3, dtype=torch.bfloat16))
+
+
+def test_views_come_back_with_their_own_shapes(tmp_path: Path) -> None:
+    model = Views()
+    state = TrainState(model, SGD(model.parameters(), lr=0.1), None, step=1)
+    committed = save(tmp_path, state, world_size=2)
+    catalog = Catalog(place_of(tmp_path))
+    found = read_state(catalog.place, catalog.read(committed))["model"]
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        name: tensor.tolist() for name, tensor in model.state_dict().items()
+    }
+
+
+def test_what_a_checkpoint_cannot_hold_is_named(tmp_path: Path) -> None:
+    state = after(1)
+    state.optimizer.param_groups[0]["rule"] = print
+    with pytest.raises(CheckpointError, match=r"cannot hold optimizer/param_groups/0/rule: it is a builtin"):
+        save(tmp_path, state)
 
 
 @contextmanager
@@ -233,29 +213,29 @@ def no_file_larger_than(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_a_checkpoint_error_and_nothing_half_done_stays_behind(tmp_path: Path) -> None:
-    with (
-        pytest.raises(CheckpointError, match=r"could not write checkpoint .*step-00000002"),
-        no_file_larger_than(100),
-    ):
-        write(tmp_path, after(2))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_error_while_syncing_keeps_what_was_committed_before(
+def test_a_full_disk_is_reported_and_nothing_half_done_is_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any) -> int:
-        raise OSError(5, "Input/output error")
+    def on_a_full_disk(place: Place, file: dict[str, Any]) -> dict[str, Any]:
+        with no_file_larger_than(1000):
+            return write_file(place, file)
 
-    monkeypatch.setattr(module.os, "fsync", fails)
-    with pytest.raises(CheckpointError, match="Input/output error"):
-        write(folder, after(3))
-    assert sorted(path.name for path in folder.iterdir()) == ["step-00000001", "step-00000002"]
+    monkeypatch.setattr(saving, "write_file", on_a_full_disk)
+    (report,) = save_parts(folder, after(3))
+    assert isinstance(report, CheckpointFailed)
+    assert report.reason.startswith("the checkpoint of step 3 was not written: ")
+    assert list(folder.glob("step-00000003/a*/*")) == []
+    assert restored(folder)[1] == Committed(2, 1, 1)
 
 
-def test_a_folder_that_cannot_be_made_is_a_checkpoint_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(CheckpointError, match="could not write checkpoint"):
-        write(tmp_path / "taken", after(1))
-    assert os.listdir(tmp_path) == ["taken"]
+    (report,) = save_parts(tmp_path / "taken", after(1))
+    assert isinstance(report, CheckpointFailed)
+    assert "taken" in report.reason
+
+
+def test_a_manifest_of_another_format_is_passed_over(folder: Path) -> None:
+    manifest = next(folder.glob("step-00000002/manifest-*.json"))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 3}))
+    assert "has format 3 and this version reads 2" in restored(folder)[2][0]

@@ -8,12 +8,13 @@ import torch
 
 from tests.integration.tasks import Paced, PacedConfig, Squares
 from tests.unit.gang import gang
-from trainers.elastic.checkpoint import write_checkpoint
+from tests.unit.saving import WriterHere
+from trainers.checkpoints.saver import Saver
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.loop import Surroundings, TrainingLoop
 from trainers.elastic.mailbox import Mailbox
-from trainers.elastic.messages import CheckpointWritten, Formed, Offer, Report, StepPoint, StepsDone
+from trainers.elastic.messages import Formed, Offer, PartsWritten, Report, StepPoint, StepsDone
 from trainers.elastic.state import TrainState, agree_on_newest
 from trainers.elastic.verification import Verification
 
@@ -32,8 +33,7 @@ def duties(state: TrainState, folder: Path, reports: list[Report], name: str) ->
         state,
         Squares(16),
         Cadence(checkpoint_every=10, evaluate_every=5, evaluate_rows=16, rows_at_once=4),
-        checkpoints=folder,
-        fingerprint="f",
+        saver=Saver(state, str(folder), 4, reports.append, WriterHere()),
         attempt=1,
         num_shards=4,
         worker_id=name,
@@ -73,10 +73,18 @@ def test_a_step_that_one_survivor_had_applied_and_rank_0_had_not_is_told_all_the
         state.newest_point = point(state.step)
         here = Surroundings(f"w{group.rank}", "127.0.0.1", "gloo", 5.0, meeting_place=None)  # type: ignore[arg-type]
         steps: Any = SimpleNamespace(state=state, num_steps=10)
-        duty: Any = SimpleNamespace(fingerprint="f")
+        duty: Any = SimpleNamespace(formed=lambda step, committed: None)
         off = Verification(state, 0, lambda: state.model)
         loop = TrainingLoop(
-            here, Mailbox(), steps, duty, reports.append, lambda offer, rank: None, off, "skip"
+            here,
+            Mailbox(),
+            steps,
+            duty,
+            reports.append,
+            lambda offer, rank: None,
+            off,
+            lambda state, candidates: (None, []),
+            "skip",
         )
         for step in range(1, state.step + 1):
             loop._points.append(point(step))
@@ -87,20 +95,23 @@ def test_a_step_that_one_survivor_had_applied_and_rank_0_had_not_is_told_all_the
     assert [(p.step, p.parameters_sha256) for p in reports[1].points] == [(5, "p5"), (6, "p6")]  # type: ignore[union-attr]
 
 
-def test_a_checkpoint_whose_report_was_lost_is_reported_by_the_next_generation(tmp_path: Path) -> None:
-    """Rank 0 died between commit and report: nobody else tells, so the hash chain lacks this link for ever,
-    and Ray never prunes the folder."""
-    state, reports = state_at(10), []
-    write_checkpoint(tmp_path, state, fingerprint="f", attempt=1, generation=1)
-    gang(1, lambda group: duties(state, tmp_path, reports, "w2").at_step_boundary(group, 2))
-    assert [report.step for report in reports if isinstance(report, CheckpointWritten)] == [10]
+def test_a_step_that_the_group_came_from_is_not_saved_again_and_any_other_is(tmp_path: Path) -> None:
+    """A group that formed at the step of a checkpoint came from it, or saved it; one that gets there later
+    saves it again, for what is there may be damaged."""
+    reports: list[Report] = []
+    came, gets_there = state_at(10), state_at(10)
 
+    def work(group: ElasticGroup) -> None:
+        first = duties(came, tmp_path, reports, "w1")
+        first.formed(10, {10})
+        first.at_step_boundary(group, 2)
+        assert not [report for report in reports if isinstance(report, PartsWritten)]
+        second = duties(gets_there, tmp_path, reports, "w2")
+        second.formed(7, {10, 5})
+        gets_there.evaluated_step = 10
+        second.at_step_boundary(group, 3)
+        assert second.finish(group, 3, stopped=True).saved is not None
 
-def test_a_damaged_checkpoint_is_written_again_when_its_step_is_reached_again(tmp_path: Path) -> None:
-    """It was passed over at the restore; it stays damaged for ever, and the next restore passes it over
-    too."""
-    state, reports = state_at(10), []
-    written = write_checkpoint(tmp_path, state, fingerprint="f", attempt=1, generation=1)
-    (written.path / "model.safetensors").write_bytes(b"")
-    gang(1, lambda group: duties(state, tmp_path, reports, "w2").at_step_boundary(group, 2))
-    assert (written.path / "model.safetensors").stat().st_size > 0
+    gang(1, work)
+    saved = [(report.worker_id, report.step) for report in reports if isinstance(report, PartsWritten)]
+    assert saved == [("w2", 10), ("w2", 10)]

@@ -13,7 +13,7 @@ from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.sealed_journal import seal
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason, RunStatus
-from trainers.elastic.messages import CheckpointWritten, Formed, StepPoint
+from trainers.elastic.messages import Formed, StepPoint
 from trainers.recorder import Recorder
 
 ROWS, BATCH, EVERY, LAST = 40, 8, 4, 10
@@ -57,11 +57,6 @@ def points(*steps: int, generation: int = 1) -> tuple[StepPoint, ...]:
 
 def formed(generation: int, step: int) -> Formed:
     return Formed("w1", generation, step, lost_steps=0, form_s=0.01, copy_s=0.0, source="fresh")
-
-
-def written(step: int, parameters: str | None = None) -> CheckpointWritten:
-    sha256 = parameters or f"p{step}"
-    return CheckpointWritten("w1", 1, step, f"/checkpoints/{step}", sha256, f"o{step}", {})
 
 
 def journal(run: RunDirectory, name: str, *keys: str) -> list[Any]:

@@ -21,7 +21,6 @@ from tests.unit.test_recorder import (
     points,
     recorder,
     run,
-    written,
 )
 from trainers.recorder import Recorder
 
@@ -56,7 +55,7 @@ def test_a_checkpoint_is_in_the_status_and_no_link_of_the_chain(
     run: RunDirectory, recorder: Recorder
 ) -> None:
     """It may be written at other steps in another run of the spec, for a pause, or fail."""
-    recorder.checkpoint(written(6))
+    recorder.checkpoint("/checkpoints/6", "p6")
     assert journal(run, "chain") == []
     state = run.read_status()
     assert (state.checkpoint, state.parameters_sha256) == ("/checkpoints/6", "p6")

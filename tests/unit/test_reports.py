@@ -14,7 +14,6 @@ from orchestrator.domain.spec_parts import RetrySpec
 from orchestrator.domain.status import IncidentKind, RunStatus
 from trainers.elastic.messages import (
     CheckpointFailed,
-    CheckpointWritten,
     Evaluated,
     Formed,
     GroupBroken,
@@ -22,7 +21,7 @@ from trainers.elastic.messages import (
     StepPoint,
     StepsDone,
 )
-from trainers.ray_train.happenings import Happening, StillBroken
+from trainers.ray_train.happenings import CheckpointCommitted, CommitFailed, Happening, StillBroken
 from trainers.ray_train.reports import ReportDesk
 from trainers.recorder import Recorder
 
@@ -38,10 +37,10 @@ class Desk:
         self.registered: list[Any] = []
         self.later: list[tuple[float, Happening]] = []
         self.generation = Generation(1, ("w1", "w2"))
-        self._desk = ReportDesk(self.recorder, self.registered.append, LocalFileSystem())
+        self.desk = ReportDesk(self.recorder, self.registered.append, LocalFileSystem())
 
     def take(self, report: Report) -> None:
-        self._desk.take(
+        self.desk.take(
             report, self.generation, self.budget, lambda delay_s, what: self.later.append((delay_s, what))
         )
 
@@ -66,10 +65,8 @@ def formed(generation: int, step: int, **facts: Any) -> Formed:
     return Formed("w1", generation, step, **{**known, **facts})
 
 
-def written(generation: int, step: int) -> CheckpointWritten:
-    return CheckpointWritten(
-        "w1", generation, step, f"/checkpoints/{step}", f"p{step}", "o", {"val_loss": 0.5}
-    )
+def committed(step: int, trouble: str = "") -> CheckpointCommitted:
+    return CheckpointCommitted(step, f"/checkpoints/{step}", f"p{step}", {"val_loss": 0.5}, trouble)
 
 
 def test_the_first_generation_makes_a_starting_run_a_running_one(desk: Desk) -> None:
@@ -101,7 +98,6 @@ def test_who_belongs_to_an_older_generation_is_not_heard(desk: Desk) -> None:
         steps_done(1, 3, 4),
         formed(1, 9),
         GroupBroken("w1", 1, "connection closed"),
-        written(1, 4),
         CheckpointFailed("w1", 1, 4, "no space left"),
         Evaluated("w1", 1, 4, {"val_loss": 9.0}),
     ):
@@ -151,7 +147,7 @@ def test_a_broken_group_is_looked_at_a_moment_later_when_a_death_may_have_explai
 
 def test_a_committed_checkpoint_is_recorded_and_told_to_ray_with_its_metrics(desk: Desk) -> None:
     desk.take(formed(1, 0))
-    desk.take(written(1, 4))
+    desk.desk.checkpoint(committed(4))
     (report,) = desk.registered
     assert report.checkpoint.path == "/checkpoints/4"
     assert report.metrics == {"step": 4, "val_loss": 0.5}
@@ -162,11 +158,14 @@ def test_a_committed_checkpoint_is_recorded_and_told_to_ray_with_its_metrics(des
 
 def test_checkpoints_that_failed_or_were_passed_over_are_events_with_their_reason(desk: Desk) -> None:
     desk.take(formed(1, 0, skipped_checkpoints=(("/checkpoints/8", "it is damaged"),)))
-    desk.take(CheckpointFailed("w1", 1, 12, "no space left"))
+    for worker in ("w1", "w2"):
+        desk.take(CheckpointFailed(worker, 1, 12, "no space left"))
+    desk.desk.checkpoint(CommitFailed(16, "a newer attempt committed it"))
     skipped = [event for event in desk.events() if event["kind"] == "checkpoint-skipped"]
     assert [(event["message"], event.get("path"), event.get("step")) for event in skipped] == [
         ("it is damaged", "/checkpoints/8", None),
         ("no space left", None, 12),
+        ("a newer attempt committed it", None, 16),
     ]
     assert desk.registered == []
 

@@ -1,25 +1,21 @@
-"""What is done between two steps: evaluate, commit a checkpoint, and end well.
+"""What is done between two steps: evaluate, save a checkpoint, and end well.
 
 All members reach the same step boundary in the same generation, so each of these is decided by the step
 alone. A duty that is cut short by a loss is done again by the next generation, which starts at the same
 boundary.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from orchestrator.domain.checkpoints import checkpoint_name
-from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.shards import maximal_nodes, middle, owned_shards
 from orchestrator.domain.vigil import Phase
-from trainers.elastic.checkpoint import Written, read_checkpoint, read_manifest, write_checkpoint
+from trainers.checkpoints.saver import Origin, Saver
 from trainers.elastic.group import ElasticGroup
-from trainers.elastic.messages import CheckpointFailed, CheckpointWritten, Evaluated, Finished, Report
+from trainers.elastic.messages import Evaluated, Finished, PartsWritten, Report
 from trainers.elastic.precision import Precision, forward_in
 from trainers.elastic.progress import Progress
 from trainers.elastic.reduction import tree_sum
@@ -49,8 +45,7 @@ class Duties:
         validation: Rows | None,
         cadence: Cadence,
         *,
-        checkpoints: Path,
-        fingerprint: str,
+        saver: Saver,
         attempt: int,
         num_shards: int,
         worker_id: str,
@@ -59,12 +54,11 @@ class Duties:
         precision: Precision = "fp32",
         progress: Progress | None = None,
     ):
-        self.fingerprint = fingerprint
         self._task = task
         self._state = state
         self._validation = validation
         self._cadence = cadence
-        self._checkpoints = checkpoints
+        self._saver = saver
         self._attempt = attempt
         self._num_shards = num_shards
         self._worker_id = worker_id
@@ -72,30 +66,39 @@ class Duties:
         self._report = report
         self._precision = precision
         self._progress = progress or Progress()
-        self._committed_step = -1
+        self._formed_step = -1
+        self._committed: frozenset[int] = frozenset()
 
     @property
     def checkpoint_due(self) -> bool:
         """At the step boundary where the state is now."""
         return self._state.step > 0 and self._state.step % self._cadence.checkpoint_every == 0
 
+    def formed(self, step: int, committed: Collection[int]) -> None:
+        """A generation goes on from `step`; `committed` are the steps of the checkpoints it was offered."""
+        self._formed_step = step
+        self._committed = frozenset(committed)
+
     def at_step_boundary(self, group: ElasticGroup, generation: int) -> None:
         step, every = self._state.step, self._cadence.evaluate_every
         if step and every and step % every == 0:
             self._evaluate(group, generation)
         if self.checkpoint_due:
-            self._checkpoint(group, generation)
+            self._save(group, generation)
 
     def finish(self, group: ElasticGroup, generation: int, *, stopped: bool) -> Finished:
-        """The last duties; returns only when every member got here and the last checkpoint is committed."""
+        """The last duties; returns only when every member got here, and has its parts of the last checkpoint
+        in storage."""
         if not stopped:
             self._evaluate(group, generation)
-        self._checkpoint(group, generation)
+        self._progress.enter(Phase.CHECKPOINT)
+        saved = self._saver.finish(self._origin(group, generation))
         group.gather(torch.zeros(1))
-        return self.finished(stopped=stopped)
+        return self.finished(stopped=stopped, saved=saved)
 
-    def finished(self, *, stopped: bool) -> Finished:
+    def finished(self, *, stopped: bool, saved: PartsWritten | None = None) -> Finished:
         return Finished(
+            saved=saved,
             step=self._state.step,
             parameters_sha256=self._state.parameters_sha256(),
             optimizer_sha256=self._state.optimizer_sha256(),
@@ -154,45 +157,12 @@ class Duties:
     def _sum_names(self) -> tuple[str, ...]:
         return tuple(sorted(self._evaluate_rows(range(1)).sums))
 
-    def _checkpoint(self, group: ElasticGroup, generation: int) -> None:
+    def _save(self, group: ElasticGroup, generation: int) -> None:
+        """Begin to save this member's parts, unless they lie in a checkpoint that this group came from."""
         step = self._state.step
-        if group.rank != 0 or step == self._committed_step:
+        if step == self._formed_step and step in self._committed:
             return
-        self._progress.enter(Phase.CHECKPOINT)
-        try:
-            written = self._commit(generation)
-        except CheckpointError as error:
-            self._report(CheckpointFailed(self._worker_id, generation, step, str(error)))
-            return
-        self._committed_step = step
-        self._report(
-            CheckpointWritten(
-                worker_id=self._worker_id,
-                generation=generation,
-                step=step,
-                path=str(written.path),
-                parameters_sha256=written.parameters_sha256,
-                optimizer_sha256=written.optimizer_sha256,
-                metrics=self._state.metrics or {},
-            )
-        )
+        self._saver.begin(self._origin(group, generation))
 
-    def _commit(self, generation: int) -> Written:
-        """Write the checkpoint of this step; or take the one that is there, if it is good and of these bits.
-
-        A rank 0 that died right after its commit could not report it.
-        """
-        path = self._checkpoints / checkpoint_name(self._state.step)
-        if path.exists():
-            with suppress(CheckpointError):
-                read_checkpoint(path, fingerprint=self.fingerprint)
-                manifest = read_manifest(path)
-                if manifest["parameters_sha256"] == self._state.parameters_sha256():
-                    return Written(path, manifest["parameters_sha256"], manifest["optimizer_sha256"])
-        return write_checkpoint(
-            self._checkpoints,
-            self._state,
-            fingerprint=self.fingerprint,
-            attempt=self._attempt,
-            generation=generation,
-        )
+    def _origin(self, group: ElasticGroup, generation: int) -> Origin:
+        return Origin(self._worker_id, self._attempt, generation, group.rank, group.size)

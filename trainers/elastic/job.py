@@ -25,6 +25,11 @@ class WorkerJob:
     """Where its rows are; None for a task that brings its own."""
 
     @property
+    def checkpoints(self) -> str:
+        """Where they lie: a folder or a URI."""
+        return self.spec.checkpoint.checkpoints_of(self.run_folder.absolute())
+
+    @property
     def detached(self) -> bool:
         """The service started it: the controller outlives its driver, and hears the orders of the service."""
         return self.orphan_grace_s > 0

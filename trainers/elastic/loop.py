@@ -1,17 +1,16 @@
 """The life of one worker's training thread: become warm, then train in one generation after another."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch.distributed import TCPStore
 
+from orchestrator.checkpoints.catalog import Committed
 from orchestrator.domain.vigil import Phase
 from orchestrator.domain.votes import Vote
-from trainers.elastic.checkpoint import restore_newest
 from trainers.elastic.duties import Duties
 from trainers.elastic.group import ElasticGroup, GroupBrokenError, Meeting, SupersededError
 from trainers.elastic.mailbox import Mailbox
@@ -28,12 +27,15 @@ from trainers.elastic.messages import (
     StepPoint,
 )
 from trainers.elastic.points import Points
-from trainers.elastic.state import Agreement, agree_on_newest
+from trainers.elastic.state import Agreement, TrainState, agree_on_newest
 from trainers.elastic.step import NotFiniteError, StepRunner
 from trainers.elastic.step_log import StepLog
 from trainers.elastic.trouble import find_first, find_own, told
 from trainers.elastic.verification import Verification, flip_bit
 from trainers.elastic.watched_group import WatchedGroup
+
+Restore: TypeAlias = Callable[[TrainState, Sequence[Committed]], tuple[str | None, list[tuple[str, str]]]]
+"""Restores the newest good one; its path, and (path, reason) of those passed over."""
 
 _SWITCH, _STOP, _PACES = 0, 1, 2
 """Places of the flags; from the last one on, each rank has one for its pace."""
@@ -76,14 +78,15 @@ class TrainingLoop:
         report: Callable[[Report], None],
         on_generation: Callable[[Offer, int], None],
         verification: Verification,
+        restore: Restore,
         on_nan: Literal["skip", "rollback", "fail"],
         linked: Callable[[StepPoint], StepPoint] = lambda point: point,
     ):
         self._here = here
         self._progress = mailbox.progress
         self._verification = verification
+        self._restore = restore
         self._on_nan = on_nan
-        self._linked = linked
         self._trained = False
         self._diagnosed_at = -_DIAGNOSE_EVERY_S
         self._mailbox = mailbox
@@ -163,14 +166,13 @@ class TrainingLoop:
         passed_over: list[tuple[str, str]] = []
         if agreed.step == 0 and offer.checkpoints:
             self._progress.enter(Phase.RESTORE)
-            restored, passed_over = restore_newest(
-                self._state, [Path(path) for path in offer.checkpoints], fingerprint=self._duties.fingerprint
-            )
+            restored, passed_over = self._restore(self._state, offer.checkpoints)
             self._progress.enter(Phase.MEET)
-            source = str(restored) if restored else source
+            source = restored or source
             agreed = agree_on_newest(group, self._state)
         if agreed.copied:
             self._points.take_copied(self._state.newest_point)
+        self._duties.formed(self._state.step, [found.step for found in offer.checkpoints])
         begun_step = int(max(row.item() for row in group.gather(torch.tensor([self._begun_step]))))
         lost = max(begun_step, offer.recorded_step) - self._state.step
         self._points.go_on_from(self._state.step, offer.recorded_step)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from orchestrator.checkpoints.catalog import Committed
 from orchestrator.domain.vigil import Phase
 
 
@@ -20,7 +21,7 @@ class Offer:
     store_port: int
     recorded_step: int
     """The newest step the controller has on record; rank 0 reports what came after it."""
-    checkpoints: tuple[str, ...] = ()
+    checkpoints: tuple[Committed, ...] = ()
     """Committed checkpoints, newest first; used only when no member holds any state."""
     rewind_to: int | None = None
     """No member may go on with a state after this step: what came after it is not to be trusted."""
@@ -161,14 +162,23 @@ class GroupBroken:
 
 
 @dataclass(frozen=True)
-class CheckpointWritten:
+class PartsWritten:
+    """A member's parts of a checkpoint are in storage; it is committed when those of all members are."""
+
     worker_id: str
+    attempt: int
     generation: int
     step: int
-    path: str
-    parameters_sha256: str
-    optimizer_sha256: str
+    first: int
+    last: int
+    """Half-open range of logical shards."""
+    files: tuple[tuple[str, int, str], ...]
+    """(name in the folder of the step, bytes, XXH3-128) of each."""
+    parameters_sha256: str | None
+    """Of the whole state, as is the next one, where the step has a link of the hash chain."""
+    optimizer_sha256: str | None
     metrics: Mapping[str, float]
+    """Of the newest evaluation."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +206,7 @@ Report: TypeAlias = (
     | GroupBroken
     | StepNotFinite
     | ReplicasDiffer
-    | CheckpointWritten
+    | PartsWritten
     | CheckpointFailed
     | Evaluated
 )
@@ -211,6 +221,8 @@ class Finished:
     optimizer_sha256: str
     stopped: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict)
+    saved: PartsWritten | None = None
+    """This member's parts of the last checkpoint; None where they could not be written."""
 
 
 @dataclass(frozen=True)

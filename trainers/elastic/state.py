@@ -4,7 +4,7 @@ copied."""
 import hashlib
 import pickle
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,14 @@ class TrainState:
     """Newest validation metrics."""
     newest_point: StepPoint | None = None
     """The record of the newest step; travels with a copy of the state, and is in no checkpoint."""
+    reading: Callable[[], object] | None = None
+    """Returns when whoever reads the tensors on another thread is through."""
+
+    def settle(self) -> None:
+        """To be called before any tensor changes."""
+        if self.reading is not None:
+            reading, self.reading = self.reading, None
+            reading()
 
     def snapshot(self) -> dict[str, Any]:
         return {
@@ -43,6 +51,7 @@ class TrainState:
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
+        self.settle()
         self.model.load_state_dict(snapshot["model"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
         if self.schedule is not None and snapshot["schedule"] is not None:

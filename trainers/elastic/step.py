@@ -210,6 +210,7 @@ class StepRunner:
             if clip is not None and norm > clip:
                 gradients *= clip / norm
             self._vector.bind(total)
+            self.state.settle()
             self.state.optimizer.step()
         elif count > 0 and not self.may_skip(self.state.step + 1):
             raise NotFiniteError

@@ -62,6 +62,7 @@ class Verification:
 
 
 def flip_bit(state: TrainState, fault: FlipBit) -> None:
+    state.settle()
     tensor = list(state.tensors())[fault.tensor]
     tensor.view(-1).view(torch.uint8)[fault.octet] ^= 1 << fault.bit
 

@@ -213,12 +213,11 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
             self._worker_group.tell(happening)
 
     def _register_checkpoint(self, report: TrainingReport) -> None:
-        """Tell Ray's books of a checkpoint; one written again after a rewind takes its own old place."""
+        """Tell Ray's books of the newest checkpoint, and of no other: which ones are kept is not theirs."""
         books = self._checkpoint_manager
         for result in list(books._checkpoint_results):
-            if result.checkpoint.path == report.checkpoint.path:
-                books._checkpoint_results.remove(result)
-                books._checkpoint_to_report_index.pop(result.checkpoint, None)
+            books._checkpoint_results.remove(result)
+            books._checkpoint_to_report_index.pop(result.checkpoint, None)
         books.register_checkpoint(report)
 
     async def _step(self) -> TrainControllerLoopIterationResult:

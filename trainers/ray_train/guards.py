@@ -4,9 +4,9 @@ straggles; and what follows."""
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, assert_never
 
+from orchestrator.checkpoints.catalog import Committed
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.membership import Generation
 from orchestrator.domain.spec_parts import RetrySpec
@@ -83,7 +83,7 @@ class Guards:
                 self.vigil.heard(now)
         return GoOn()
 
-    def publish(self, generation: Generation, checkpoints: Sequence[Path]) -> None:
+    def publish(self, generation: Generation, checkpoints: Sequence[Committed]) -> None:
         """Offer a generation, with what its members must know before they trust their state."""
         roster, before = self._muster.roster, self._members
         urgent = any(roster.phase(member) is None for member in before)

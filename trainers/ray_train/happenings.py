@@ -1,6 +1,7 @@
 """What can happen to a worker group. Everything arrives in one queue and is handled in turn, so nothing
 races."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -58,6 +59,25 @@ class Lost:
 @dataclass(frozen=True)
 class Reported:
     report: Report
+
+
+@dataclass(frozen=True)
+class CheckpointCommitted:
+    step: int
+    path: str
+    """Or URI, of its folder."""
+    parameters_sha256: str | None
+    metrics: Mapping[str, float]
+    trouble: str
+    """What went wrong when older ones were dropped; empty where nothing did."""
+
+
+@dataclass(frozen=True)
+class CommitFailed:
+    """The parts of a checkpoint are there, and its manifest could not be written."""
+
+    step: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,8 @@ Happening: TypeAlias = (
     OfAWorker
     | OfTheFeed
     | Reported
+    | CheckpointCommitted
+    | CommitFailed
     | StillBroken
     | Answered
     | Look

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from orchestrator.checkpoints.catalog import Committed
 from orchestrator.domain.membership import Generation, Roster, WorkerPhase
 from orchestrator.domain.vigil import Pulse
 from trainers.elastic.faults import Fault
@@ -17,11 +17,6 @@ from trainers.elastic.messages import Offer, WorkerProfile
 from trainers.ray_train.bring_up import WorkerStarter
 from trainers.ray_train.happenings import Placed
 from trainers.ray_train.slots import Slot, SlotPool
-
-
-def checkpoint_step(path: Path) -> int:
-    """The step whose state a checkpoint's folder holds."""
-    return int(path.name.rpartition("-")[2])
 
 
 class Muster:
@@ -95,7 +90,7 @@ class Muster:
         self,
         generation: Generation,
         recorded_step: int,
-        checkpoints: Sequence[Path],
+        checkpoints: Sequence[Committed],
         rewind_to: int | None = None,
         tolerated: tuple[int, ...] = (),
         *,
@@ -112,7 +107,7 @@ class Muster:
             store_port=first.store_port,
             recorded_step=recorded_step,
             # One that the record does not reach is of no use: what led to it died with those who did it.
-            checkpoints=tuple(str(path) for path in checkpoints if checkpoint_step(path) <= newest),
+            checkpoints=tuple(found for found in checkpoints if found.step <= newest),
             rewind_to=rewind_to,
             urgent=urgent,
             tolerated=tolerated,

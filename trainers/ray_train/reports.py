@@ -12,18 +12,18 @@ from orchestrator.domain.retry import FailureBudget
 from orchestrator.domain.status import RunStatus
 from trainers.elastic.messages import (
     CheckpointFailed,
-    CheckpointWritten,
     Entered,
     Evaluated,
     Formed,
     GroupBroken,
+    PartsWritten,
     ReplicasDiffer,
     Report,
     StepNotFinite,
     StepPoint,
     StepsDone,
 )
-from trainers.ray_train.happenings import Happening, StillBroken
+from trainers.ray_train.happenings import CheckpointCommitted, CommitFailed, Happening, StillBroken
 from trainers.ray_train.internals import TrainingReport
 from trainers.recorder import Recorder
 
@@ -44,6 +44,7 @@ class ReportDesk:
         self._filesystem = filesystem
         self._formed = 0
         self._skipped: set[int] = set()
+        self._step_without_checkpoint = -1
 
     def take(
         self,
@@ -62,10 +63,10 @@ class ReportDesk:
                 self._on_formed(report, generation)
             case GroupBroken(generation=number, reason=reason, absent=absent):
                 later(_EXPLAIN_WITHIN_S, StillBroken(number, reason, absent))
-            case CheckpointWritten():
-                self._on_checkpoint(report)
             case CheckpointFailed(step=step, reason=reason):
-                self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, step=step)
+                self._skipped_checkpoint(step, reason)
+            case PartsWritten():
+                pass  # for the desk that commits
             case Entered() | StepNotFinite() | ReplicasDiffer():
                 pass  # for the guards
             case Evaluated(step=step, metrics=metrics):
@@ -114,25 +115,39 @@ class ReportDesk:
             source=formed.source,
         )
 
-    def _on_checkpoint(self, written: CheckpointWritten) -> None:
-        known = self._recorder.state.checkpoint == written.path
-        self._recorder.checkpoint(written)
+    def checkpoint(self, news: CheckpointCommitted | CommitFailed) -> None:
+        """What became of a checkpoint whose parts are all in storage."""
+        if isinstance(news, CommitFailed):
+            self._skipped_checkpoint(news.step, news.reason)
+            return
+        if news.trouble:
+            self._recorder.event(EventKind.CHECKPOINT_SKIPPED, news.trouble, step=news.step)
+        known = self._recorder.state.checkpoint == news.path
+        self._recorder.checkpoint(news.path, news.parameters_sha256)
         if known:
-            return  # another rank 0, or the attempt before, committed it
+            return  # another generation, or the attempt before, committed it
         self._recorder.event(
             EventKind.CHECKPOINT_COMMITTED,
-            f"checkpoint of step {written.step} is committed",
-            step=written.step,
-            path=written.path,
-            parameters_sha256=written.parameters_sha256,
+            f"checkpoint of step {news.step} is committed",
+            step=news.step,
+            path=news.path,
+            parameters_sha256=news.parameters_sha256,
         )
+        if not news.path.startswith("/"):
+            return  # Ray's books are about files of this file system
         self._register(
             TrainingReport(
-                metrics={"step": written.step, **written.metrics},
-                checkpoint=Checkpoint(path=written.path, filesystem=self._filesystem),
+                metrics={"step": news.step, **news.metrics},
+                checkpoint=Checkpoint(path=news.path, filesystem=self._filesystem),
                 validation=False,
             )
         )
+
+    def _skipped_checkpoint(self, step: int, reason: str) -> None:
+        """Once for each step: where storage is in trouble every member says so."""
+        if step != self._step_without_checkpoint:
+            self._step_without_checkpoint = step
+            self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, step=step)
 
 
 def _workers(count: int) -> str:

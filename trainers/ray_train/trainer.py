@@ -54,7 +54,7 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
                 # Ray's checkpoint manager keeps its books in the folder where the checkpoints lie.
                 name="checkpoints",
                 storage_path=str(job.run_folder.absolute()),
-                checkpoint_config=CheckpointConfig(num_to_keep=spec.checkpoint.keep_last),
+                checkpoint_config=CheckpointConfig(num_to_keep=None),
             ),
         )
 

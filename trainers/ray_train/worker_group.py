@@ -9,20 +9,22 @@ import asyncio
 import time
 from typing import Final, assert_never
 
-from orchestrator.domain.checkpoints import find_checkpoints
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.membership import Roster, WorkerPhase
 from orchestrator.domain.retry import FailureBudget, IncidentKind
 from orchestrator.domain.status import EndReason
 from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import Finished, Outcome, Raised, Report, Retired
+from trainers.elastic.messages import Finished, Outcome, PartsWritten, Raised, Report, Retired
 from trainers.ray_train.admission import Admission
 from trainers.ray_train.bring_up import WorkerStarter
+from trainers.ray_train.commits import CommitDesk
 from trainers.ray_train.feed_keeper import FeedKeeper
 from trainers.ray_train.guards import Guards
 from trainers.ray_train.happenings import (
     Answered,
+    CheckpointCommitted,
+    CommitFailed,
     End,
     GoOn,
     Happening,
@@ -69,6 +71,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         slots = slot_pool(job, self._worker_group_context)
         self._muster = Muster(self._roster, slots, self._starter())
         self._feed = FeedKeeper(job, recorder, slots, self.tell)
+        self._commits = CommitDesk(job, desk, self.tell)
         self._incidents = Incidents(FailureBudget(job.spec.retry, newest_step=recorder.step))
         self._guards = Guards(job.spec.retry, recorder, self._muster, self._incidents, self.tell)
         self._admission = Admission(job, recorder, self._muster, self._incidents)
@@ -95,7 +98,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         """Wait for the next happening, handle it, and do what the roster finds to be next."""
         verdict = self._handle(await self._inbox.get())
         ending = self._finished is not None or self._stopping is not None
-        if ending and not self._roster.workers(WorkerPhase.ACTIVE):
+        if ending and not self._roster.workers(WorkerPhase.ACTIVE) and not self._commits.busy:
             verdict = self._end() or verdict
         if isinstance(verdict, End):
             return verdict
@@ -103,8 +106,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             self._fill_up()
         generation = self._roster.next_generation()
         if generation is not None:
-            checkpoints = find_checkpoints(self._job.run_folder / "checkpoints")
-            self._guards.publish(generation, checkpoints)
+            self._guards.publish(generation, self._commits.committed)
         return verdict
 
     def inject(self, worker_id: str, fault: Fault) -> None:
@@ -119,8 +121,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
     abort = shutdown
 
     def _start(self) -> None:
-        """Ray starts the whole group here and waits for it; ours begins with `join_run` and waits for
-        nobody."""
+        """Ray starts the whole group here and waits for it; ours begins with `join_run`."""
 
     # what happened
 
@@ -130,8 +131,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         match happening:
             case Placed() | Started() | Warm() | Over() | Lost():
                 return self._of_a_worker(happening)
-            case Reported(report):
-                return self._on_report(report)
+            case Reported() | CheckpointCommitted() | CommitFailed():
+                return self._on_news(happening)
             case Answered() | Look():
                 return self._guards.handle(happening)
             case StillBroken():
@@ -179,9 +180,16 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             node_id=where.node_id,
         )
 
+    def _on_news(self, news: Reported | CheckpointCommitted | CommitFailed) -> Verdict:
+        if isinstance(news, Reported):
+            return self._on_report(news.report)
+        return self._commits.handle(news)
+
     def _on_report(self, report: Report) -> Verdict:
         if report.worker_id in self._guards.evicted:
             return GoOn()  # it woke after all
+        if isinstance(report, PartsWritten):
+            self._commits.take(report)
         self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
         return self._guards.hear(report)
 
@@ -199,6 +207,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
                 )
                 return self._incidents.raised(outcome, generation)
             case Finished():
+                if outcome.saved is not None:
+                    self._commits.take(outcome.saved)  # its report may still be on the way
                 self._finished = self._finished or outcome
                 self._later(_LAST_ONES_WITHIN_S, StopOverdue())
             case Retired():

@@ -1,0 +1,137 @@
+"""When parts become a checkpoint, and which ones are kept."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.checkpoints.catalog import Catalog, Committed
+from orchestrator.checkpoints.places import place_of
+from orchestrator.domain.spec import RunSpec
+from tests.unit.saving import SHARDS, after, save_parts
+from trainers.elastic.job import WorkerJob
+from trainers.elastic.messages import PartsWritten
+from trainers.ray_train.commits import CommitDesk
+from trainers.ray_train.happenings import CheckpointCommitted, CommitFailed, Happening
+
+
+class Desk:
+    """A desk, and what it tells; to be used inside an event loop."""
+
+    def __init__(self, folder: Path, attempt: int = 1, **checkpoint: Any) -> None:
+        spec = RunSpec.parse(
+            {
+                "name": "otter",
+                "task": "language_model",
+                "train": {"steps": 100, "global_batch": 8, "logical_shards": SHARDS},
+                "checkpoint": {"every": 10, **checkpoint},
+            }
+        )
+        self.told: list[Happening] = []
+        self.recorded: list[Happening] = []
+        self.job = WorkerJob(spec, folder, folder, attempt)
+        self.desk = CommitDesk(self.job, self, self.told.append)
+        self.catalog = Catalog(place_of(self.job.checkpoints))
+
+    def parts(self, step: int, world_size: int = 2, generation: int = 1) -> list[PartsWritten]:
+        state = after(1)
+        state.step = step
+        state.metrics = {"val_loss": abs(step - 30.0)}
+        reports = save_parts(
+            Path(self.job.checkpoints),
+            state,
+            world_size=world_size,
+            attempt=self.job.attempt,
+            generation=generation,
+        )
+        return [report for report in reports if isinstance(report, PartsWritten)]
+
+    async def settle(self) -> list[Happening]:
+        """What came of all commits that were under way."""
+        while self.desk.busy:
+            await asyncio.sleep(0.001)
+            while self.told:
+                news = self.told.pop(0)
+                assert isinstance(news, CheckpointCommitted | CommitFailed)
+                self.desk.handle(news)
+        return self.recorded
+
+    def checkpoint(self, news: CheckpointCommitted | CommitFailed) -> None:
+        self.recorded.append(news)
+
+    def steps(self) -> list[int]:
+        return [found.step for found in self.catalog.committed()]
+
+
+async def test_a_checkpoint_is_committed_when_the_last_part_is_there_and_not_before(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    first, second = desk.parts(10)
+    desk.desk.take(second)
+    desk.desk.take(second)
+    assert not desk.desk.busy
+    desk.desk.take(first)
+    (news,) = await desk.settle()
+    assert isinstance(news, CheckpointCommitted)
+    assert (news.step, news.metrics, news.trouble) == (10, {"val_loss": 20.0}, "")
+    assert desk.catalog.check(Committed(10, 1, 1)) is None
+    desk.desk.take(first)
+    desk.desk.take(second)
+    assert not desk.desk.busy
+
+
+async def test_parts_of_two_generations_make_no_checkpoint(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    first, _ = desk.parts(10)
+    _, second = desk.parts(10, generation=2)
+    desk.desk.take(first)
+    desk.desk.take(second)
+    assert not desk.desk.busy
+
+
+async def test_an_older_attempt_is_not_heard_and_cannot_commit_after_a_newer_one(tmp_path: Path) -> None:
+    old, new = Desk(tmp_path, attempt=1), Desk(tmp_path, attempt=2)
+    for part in new.parts(10):
+        new.desk.take(part)
+    await new.settle()
+    late = old.parts(10)
+    for part in late:
+        new.desk.take(part)
+        old.desk.take(part)
+    assert not new.desk.busy
+    (news,) = await old.settle()
+    assert isinstance(news, CommitFailed)
+    assert "newer than attempt 1" in news.reason
+    assert new.catalog.committed() == [Committed(10, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("wish", "kept"),
+    [
+        ({"keep_last": 2}, [60, 50]),
+        ({"keep_last": 1, "keep_every": 20}, [60, 40, 20]),
+        ({"keep_last": 1, "keep_best": {"metric": "val_loss"}}, [60, 30]),
+    ],
+)
+async def test_only_those_that_somebody_wants_are_kept(
+    tmp_path: Path, wish: dict[str, Any], kept: list[int]
+) -> None:
+    desk = Desk(tmp_path, **wish)
+    for step in range(10, 70, 10):
+        for part in desk.parts(step):
+            desk.desk.take(part)
+        await desk.settle()
+    assert desk.steps() == kept
+    assert [found.step for found in desk.desk.committed] == kept
+    again = Desk(tmp_path, attempt=2, **wish)
+    assert [found.step for found in again.desk.committed] == kept
+
+
+async def test_parts_of_a_member_that_was_lost_are_swept_away_with_the_next_commit(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.desk.take(desk.parts(10)[0])
+    for part in desk.parts(20, generation=2):
+        desk.desk.take(part)
+    await desk.settle()
+    assert desk.steps() == [20]
+    assert desk.catalog.place.names("") == ["step-00000020"]

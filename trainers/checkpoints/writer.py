@@ -1,0 +1,100 @@
+"""A worker's hold on its writer process: requests go in, files come out, and a lost one is told."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.checkpoints.manifest import PartFile
+from orchestrator.domain.errors import CheckpointError
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_END_WITHIN_S: Final = 5.0
+
+
+def part_file(written: Mapping[str, Any]) -> PartFile:
+    """What the process says of a file, whose name counts from the place there and here from its step."""
+    return PartFile(**{**written, "name": written["name"].split("/", 1)[1]})
+
+
+class Writer:
+    """Starts its process with the first request, and another one when that is gone. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: dict[int, Future[tuple[PartFile, ...]]] = {}
+        self._ids = itertools.count()
+        self._lock = threading.Lock()
+
+    def write(self, place: str, files: Sequence[dict[str, Any]]) -> Future[tuple[PartFile, ...]]:
+        """Put files into a place, as `writer_process` takes them. The future raises CheckpointError; its
+        callbacks run on a thread of this object."""
+        answer: Future[tuple[PartFile, ...]] = Future()
+        with self._lock:
+            process = self._living()
+            number = next(self._ids)
+            self._waiting[number] = answer
+            request = json.dumps({"id": number, "place": place, "files": list(files)})
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # whoever reads its answers tells of its end
+                process.stdin.write(request.encode() + b"\n")
+                process.stdin.flush()
+        return answer
+
+    def close(self) -> None:
+        """Let it write what it was asked to, and end it."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(_END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _living(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trainers.checkpoints.writer_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+            threading.Thread(
+                target=self._listen, args=(self._process,), name="checkpoint-writer", daemon=True
+            ).start()
+        return self._process
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        with process.stdout as answers:
+            for line in answers:
+                answer = json.loads(line)
+                with self._lock:
+                    waiting = self._waiting.pop(answer["id"])
+                if "error" in answer:
+                    waiting.set_exception(CheckpointError(answer["error"]))
+                else:
+                    waiting.set_result(tuple(part_file(file) for file in answer["files"]))
+        code = process.wait()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        with self._lock:
+            if self._process not in (process, None):
+                return  # another one is at work
+            lost, self._waiting = self._waiting, {}
+        for waiting in lost.values():
+            waiting.set_exception(CheckpointError(f"the process that writes checkpoints ended with {code}"))
