@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from orchestrator.checkpoints.remote import opened, remote_errors, shown
 from orchestrator.domain.disk import storage_errors, sync_path
-from orchestrator.domain.spec_parts import split_scheme
+from orchestrator.domain.spec_parts import joined, split_scheme
 
 _FLAT: Final = frozenset({"s3", "gcs", "abfs"})
 """File systems without folders: what is written under a name needs none to be made before."""
@@ -59,15 +59,6 @@ def place_of(location: str | Path) -> Place:
     """A path, plain or as `file://`, or a URI that pyarrow or fsspec knows. Touches nothing."""
     scheme, path = split_scheme(str(location))
     return LocalPlace(Path(path).expanduser()) if scheme == "file" else RemotePlace(str(location))
-
-
-def joined(location: str, *names: str) -> str:
-    """The location of what lies in `location` under these names; the options behind a `?` stay last."""
-    scheme, path = split_scheme(location)
-    if scheme == "file":
-        return str(Path(path, *names))
-    base, mark, options = location.partition("?")
-    return "/".join([base.rstrip("/"), *names]) + mark + options
 
 
 def check_writable(place: Place) -> None:

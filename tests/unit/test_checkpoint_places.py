@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.checkpoints.catalog import Catalog
-from orchestrator.checkpoints.places import LocalPlace, Place, RemotePlace, check_writable, joined, place_of
+from orchestrator.checkpoints.places import LocalPlace, Place, RemotePlace, check_writable, place_of
 from orchestrator.domain.errors import StorageError
+from orchestrator.domain.spec_parts import joined
 from tests.unit.checkpoint_places import committed_in, location, manifest_of, s3, write_parts
 
 __all__ = ["location", "s3"]
