@@ -9,9 +9,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoints.settling import settle
+from orchestrator.domain.checkpoint_reference import CheckpointReference
 from orchestrator.domain.errors import DataError, Problem, SpecError
 from orchestrator.domain.run_directory import storage_path
 from orchestrator.domain.spec import RunSpec
+from orchestrator.domain.spec_parts import absolute_location
 from trainers.task_registry import check_model_config, load_task
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ class Admitted:
     """A run that may start."""
 
     spec: RunSpec
-    """With its paths made absolute."""
+    """With its paths made absolute, and pinned to the checkpoint that it starts from."""
     scan: "Scan | None"
     """What is in its files; None where its rows do not come through the feed."""
 
@@ -38,9 +41,10 @@ def at_the_door(spec: RunSpec, *, served: bool = False) -> Admitted:
     where what is found in them cannot be written down.
     """
     problems = problems_at_the_door(spec, served=served)
-    if problems:
-        raise SpecError(problems)
     spec = with_absolute_paths(spec)
+    spec, found = settle(spec, storage_path(spec.checkpoint.storage))
+    if problems or found:
+        raise SpecError([*problems, *found])
     _offer_working_directory(spec)
     if spec.entrypoint is not None:
         load_entrypoint(spec)
@@ -54,9 +58,16 @@ def problems_at_the_door(spec: RunSpec, *, served: bool = False) -> list[Problem
 
 def with_absolute_paths(spec: RunSpec) -> RunSpec:
     """A relative path counts from where the run is submitted, and workers start elsewhere."""
-    storage = spec.checkpoint.model_copy(
-        update={"storage": str(storage_path(spec.checkpoint.storage).absolute())}
+    checkpoint = spec.checkpoint.model_copy(
+        update={
+            "storage": str(storage_path(spec.checkpoint.storage).absolute()),
+            "location": spec.checkpoint.location and absolute_location(spec.checkpoint.location),
+        }
     )
+    train = spec.train
+    if train.from_checkpoint is not None:
+        reference = CheckpointReference.parse(train.from_checkpoint).absolute()
+        train = train.model_copy(update={"from_checkpoint": str(reference)})
     code = spec.code.model_copy(
         update={"working_dir": str(Path(spec.code.working_dir).expanduser().absolute())}
     )
@@ -65,7 +76,7 @@ def with_absolute_paths(spec: RunSpec) -> RunSpec:
         data = data.model_copy(update={"source": str(Path(data.files).expanduser().absolute())})
     if data.tokenizer_file is not None:
         data = data.model_copy(update={"tokenizer": str(Path(data.tokenizer_file).expanduser().absolute())})
-    return spec.model_copy(update={"checkpoint": storage, "code": code, "data": data})
+    return spec.model_copy(update={"checkpoint": checkpoint, "code": code, "data": data, "train": train})
 
 
 def load_entrypoint(spec: RunSpec) -> Callable[..., Any]:
@@ -84,8 +95,6 @@ def _not_in_this_version(spec: RunSpec, served: bool) -> Iterator[Problem]:
         yield Problem(
             "secrets", "a run without a service has no store of secrets; set them in the environment"
         )
-    if spec.checkpoint.keep_best is not None:
-        yield Problem("checkpoint.keep_best", "only keep_last is available in this version")
     if spec.log.tensorboard:
         yield Problem("log.tensorboard", "only false is available in this version")
     if not served and (spec.code.pip or spec.code.env or spec.code.exclude):

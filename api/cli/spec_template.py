@@ -38,11 +38,14 @@ train:
   schedule: {name: cosine, warmup_steps: 50}
   clip_grad_norm: 1.0
   evaluate_every: 250              # steps
+# from_checkpoint: brave-otter-7f3a@best   # begin with the parameters of another run
 
 checkpoint:
   storage: file://./runs           # the run directory is made in here
   every: 100 steps
   keep_last: 3
+# keep_best: {metric: val_loss}    # besides the last ones
+# location: s3://bucket/prefix     # left out: in the run directory
 
 retry:
   max_failures: 3                  # errors of your own code; lost workers and nodes are not counted

@@ -15,10 +15,12 @@ from api.cli.progress import LiveScreen, PlainScreen
 from api.client import Client
 from api.client_types import Plan, RunInfo
 from cluster.errors import PackageRefused
+from orchestrator.domain.checkpoint_reference import CheckpointReference
 from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.run_directory import storage_path
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import SpecSource, load_source
+from orchestrator.domain.spec_parts import absolute_location
 from trainers.task_registry import check_model_config
 
 _INTERRUPTED = 130
@@ -84,6 +86,11 @@ def wire_spec(source: SpecSource, service: Client, *, upload: bool = True) -> di
     content: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
     if "storage" in spec.checkpoint.model_fields_set:
         content["checkpoint"]["storage"] = str(storage_path(spec.checkpoint.storage).absolute())
+    if spec.checkpoint.location is not None:
+        content["checkpoint"]["location"] = absolute_location(spec.checkpoint.location)
+    if spec.train.from_checkpoint is not None:
+        reference = CheckpointReference.parse(spec.train.from_checkpoint).absolute()
+        content["train"]["from_checkpoint"] = str(reference)
     if "source" in spec.data.model_fields_set and spec.data.files is not None:
         content["data"]["source"] = str(Path(spec.data.files).expanduser().absolute())
     content.get("code", {}).pop("working_dir", None)

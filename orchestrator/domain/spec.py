@@ -191,6 +191,21 @@ class RunSpec(SpecPart):
             yield Conflict(
                 ("model", *_KINDS), f"only a task reads model, the kind of this run is {given[0]}; remove it"
             )
+        if self.task is None:
+            yield from self._conflicts_without_a_task(given[0])
+
+    def _conflicts_without_a_task(self, kind: str) -> Iterator[Conflict]:
+        of_tasks = {
+            "train.from_checkpoint": self.train.from_checkpoint,
+            "checkpoint.location": self.checkpoint.location,
+            "checkpoint.keep_every": self.checkpoint.keep_every,
+            "checkpoint.keep_best": self.checkpoint.keep_best,
+        }
+        for pointer, value in of_tasks.items():
+            if value is not None:
+                yield Conflict(
+                    (pointer, *_KINDS), f"only a task has this, the kind of this run is {kind}; remove it"
+                )
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The sections of a run spec that are not about learning: workers, code, checkpoints, patience."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,21 @@ def split_scheme(location: str) -> tuple[str, str]:
     """(`file`, `./runs`) for `file://./runs`; a plain path counts as scheme `file`."""
     match = _SCHEME.fullmatch(location)
     return (match[1].lower(), match[2]) if match else ("file", location)
+
+
+def absolute_location(location: str) -> str:
+    """A path, as which `file://` counts, made absolute; any other URI as it is."""
+    scheme, path = split_scheme(location)
+    return os.path.abspath(os.path.expanduser(path)) if scheme == "file" else location
+
+
+def joined(location: str, *names: str) -> str:
+    """The location of what lies in `location` under these names; the options behind a `?` stay last."""
+    scheme, path = split_scheme(location)
+    if scheme == "file":
+        return str(Path(path, *names))
+    base, mark, options = location.partition("?")
+    return "/".join([base.rstrip("/"), *names]) + mark + options
 
 
 class WorkersSpec(SpecPart):
@@ -137,6 +153,12 @@ def _local_storage(location: str) -> str:
     return location
 
 
+def _location(location: str) -> str:
+    if not split_scheme(location)[1]:
+        raise ValueError(f"expected a folder or a URI such as 's3://bucket/prefix', got {location!r}")
+    return location
+
+
 class KeepBest(SpecPart):
     """Keep the best checkpoint too, besides the last ones."""
 
@@ -150,11 +172,16 @@ class CheckpointSpec(SpecPart):
 
     storage: Annotated[str, AfterValidator(_local_storage)] = "file://./runs"
     """A folder, plain or as `file://`, that all nodes see; the run directory is made inside it."""
+    location: Annotated[str, AfterValidator(_location)] | None = None
+    """A folder that all nodes see, or a URI such as `s3://bucket/prefix`: checkpoints lie in it under the
+    run's name. None leaves them in the run directory."""
     every: Interval = 100
     """Steps between two committed checkpoints; the last step always gets one."""
     link_every: Interval | None = None
     """Steps between two links of the hash chain, when each worker hashes its state; None takes `every`."""
     keep_last: Count = 3
+    keep_every: Interval | None = None
+    """Checkpoints at multiples of so many steps are kept for ever; a multiple of `every`."""
     keep_best: KeepBest | None = None
 
     @property
@@ -166,6 +193,19 @@ class CheckpointSpec(SpecPart):
     def storage_path(self) -> Path:
         """The folder as a path; a relative one counts from where the run is submitted."""
         return Path(split_scheme(self.storage)[1])
+
+    def checkpoints_of(self, run_folder: Path) -> str:
+        """Path or URI of the checkpoints of the run in a run directory, which is called as the run is."""
+        if self.location is None:
+            return str(run_folder / "checkpoints")
+        return joined(self.location, run_folder.name)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.keep_every is not None and self.keep_every % self.every:
+            yield Conflict(
+                ("keep_every", "every"),
+                f"expected a multiple of checkpoint.every ({self.every}), got {self.keep_every}",
+            )
 
 
 class RetrySpec(SpecPart):

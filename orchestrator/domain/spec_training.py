@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from orchestrator.domain.checkpoint_reference import CheckpointReference
 from orchestrator.domain.names import check_name
 from orchestrator.domain.spec_fields import (
     Amount,
@@ -64,6 +65,11 @@ def _tokenizer(name: str) -> str:
 def _transform(text: str) -> str:
     if not _FUNCTION.fullmatch(text):
         raise ValueError(f"expected 'module:function' such as 'prepare:clean', got {text!r}")
+    return text
+
+
+def _reference(text: str) -> str:
+    CheckpointReference.parse(text)
     return text
 
 
@@ -213,6 +219,9 @@ class TrainSpec(SpecPart):
     """Fixed slices of the global batch, the most workers that can share a step. Part of the result's bits.
     Left out: 8, or `global_batch` if that is less."""
     seed: Seed = 1
+    from_checkpoint: Annotated[str, AfterValidator(_reference)] | None = None
+    """Whose parameters the model begins with: a run's name, or the path or URI of a run's checkpoints or of
+    one, perhaps with `@STEP` or `@best`. Pinned to a step at the start. Part of the result's bits."""
     optimizer: OptimizerSpec = default_section(OptimizerSpec)
     schedule: ScheduleSpec = default_section(ScheduleSpec)
     clip_grad_norm: Positive | None = None

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.checkpoints.places import LocalPlace
 from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.spec import RunSpec
+from tests.unit.checkpoint_places import committed_in
 from trainers import door
 from trainers.door import OUR_PACKAGES, at_the_door, with_absolute_paths
 
@@ -36,10 +38,6 @@ def refused(content: RunSpec) -> list[str]:
         (
             {"secrets": ["WANDB_API_KEY"]},
             "secrets: a run without a service has no store of secrets; set them in the environment",
-        ),
-        (
-            {"checkpoint": {"keep_best": {"metric": "val_loss"}}},
-            "checkpoint.keep_best: only keep_last is available in this version",
         ),
         ({"log": {"tensorboard": True}}, "log.tensorboard: only false is available in this version"),
         *(
@@ -115,6 +113,30 @@ def test_the_home_folder_is_understood(own_folder: Path, monkeypatch: pytest.Mon
     assert found.checkpoint.storage == str(own_folder / "runs")
     assert found.code.working_dir == str(own_folder)
     assert found.data.source == str(own_folder / "texts")
+
+
+def test_a_run_starts_from_the_checkpoint_that_was_there_when_it_came(own_folder: Path) -> None:
+    source = LocalPlace(own_folder / "source")
+    committed_in(source, 100)
+    content = my_task(own_folder, "door_task_five") | {"train": {"from_checkpoint": "./source"}}
+    pinned = at_the_door(spec(**content)).spec
+    assert pinned.train.from_checkpoint == f"{source.folder}@100"
+    committed_in(source, 200)
+    assert at_the_door(pinned).spec == pinned
+
+
+def test_storage_of_checkpoints_that_cannot_be_used_is_named_with_all_else(own_folder: Path) -> None:
+    (own_folder / "file").touch()
+    content = my_task(own_folder, "door_task_six")
+    content |= {
+        "train": {"from_checkpoint": "badger"},
+        "checkpoint": {"location": "file/deep"},
+        "secrets": ["API_KEY"],
+    }
+    secrets, location, source = refused(spec(**content))
+    assert secrets.startswith("secrets: ")
+    assert location.startswith(f"checkpoint.location: cannot write {own_folder}/file/deep/")
+    assert source == f"train.from_checkpoint: there is no run 'badger' in {own_folder}/runs"
 
 
 MY_TASK = """

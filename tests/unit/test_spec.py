@@ -199,7 +199,15 @@ def test_the_json_schema_knows_every_field_its_bounds_and_the_short_forms() -> N
     assert json.loads(json.dumps(schema)) == schema
 
 
-@pytest.mark.parametrize("values", [{"workers": 4}, {"data": {"cpus": 1}}, {"retry": {"max_failures": 9}}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"workers": 4},
+        {"data": {"cpus": 1}},
+        {"retry": {"max_failures": 9}},
+        {"checkpoint": {"location": "s3://bucket", "keep_every": 200}},
+    ],
+)
 def test_what_only_moves_a_run_about_does_not_change_the_fingerprint_of_its_result(
     values: dict[str, Any],
 ) -> None:
@@ -207,7 +215,13 @@ def test_what_only_moves_a_run_about_does_not_change_the_fingerprint_of_its_resu
 
 
 @pytest.mark.parametrize(
-    "values", [{"train": {"seed": 2}}, {"model": {"a": 1}}, {"resources": {"threads": 2}}]
+    "values",
+    [
+        {"train": {"seed": 2}},
+        {"train": {"from_checkpoint": "otter@400"}},
+        {"model": {"a": 1}},
+        {"resources": {"threads": 2}},
+    ],
 )
 def test_what_changes_the_bits_changes_the_fingerprint_of_the_result(values: dict[str, Any]) -> None:
     assert parsed(**values).result_fingerprint() != parsed().result_fingerprint()

@@ -58,6 +58,8 @@ async def submit_run(request: Request) -> Response:
     dry_run = _dry_run(request)
     body = await request.body()
     received = await _read(request, body, parts.storage)
+    if received.asks_storage:
+        received = await asyncio.to_thread(received.settled)
     key = _key(request, body)
     if received.named:
         await _check_folder(parts, received.spec)

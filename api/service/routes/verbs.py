@@ -1,5 +1,6 @@
 """What steers a run: scale, pause, resume, cancel, retry, clone. Said twice, a verb changes nothing."""
 
+import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
@@ -83,8 +84,9 @@ async def retry_run(ref: str, parts: Given) -> Response:
 async def clone_run(ref: str, parts: Given, wish: Clone | None = None) -> Response:
     """Submit the spec of a run again under a new name, perhaps with other values."""
     asked = wish or Clone()
-    check_clone((await parts.record.find(ref)).spec_json, asked.overrides)
-    return _new(await parts.runs.clone(ref, name=asked.name, overrides=asked.overrides))
+    spec_json = (await parts.record.find(ref)).spec_json
+    overrides = await asyncio.to_thread(check_clone, spec_json, asked.overrides, asked.name)
+    return _new(await parts.runs.clone(ref, name=asked.name, overrides=overrides))
 
 
 def _new(run: Run) -> Response:

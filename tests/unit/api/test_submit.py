@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from api.service.folders import TakenNames
+from orchestrator.checkpoints.places import LocalPlace
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from tests.unit.api.in_process import RUNS, SPEC, InProcess
+from tests.unit.checkpoint_places import committed_in
 
 YAML = {"Content-Type": "application/yaml"}
 
@@ -151,7 +153,10 @@ async def test_a_mistake_in_json_says_where_it_is(service: InProcess) -> None:
         ({"code": {"working_dir": "package://nothing"}}, "/code/working_dir"),
         ({"code": {"working_dir": f"package://{'a' * 64}"}}, "/code/working_dir"),
         ({"secrets": ["API_KEY"]}, "/secrets"),
-        ({"checkpoint": {"keep_best": {"metric": "val_loss"}}}, "/checkpoint/keep_best"),
+        ({"checkpoint": {"location": "checkpoints"}}, "/checkpoint/location"),
+        ({"checkpoint": {"location": "nonsense://bucket"}}, "/checkpoint/location"),
+        ({"train": {"from_checkpoint": "./runs/badger"}}, "/train/from_checkpoint"),
+        ({"train": {"from_checkpoint": "badger"}}, "/train/from_checkpoint"),
         ({"log": {"tensorboard": True}}, "/log/tensorboard"),
         ({"task": "langauge_model"}, "/task"),
         ({"model": {"preset": "enormous"}}, "/model/preset"),
@@ -163,6 +168,33 @@ async def test_what_the_service_cannot_do_is_refused_at_the_door(
     answer = await service.client.post(RUNS, json={**SPEC, **section})
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_a_run_is_pinned_to_the_checkpoint_that_was_there_when_it_was_submitted(
+    service: InProcess,
+) -> None:
+    source = RunDirectory.create(service.storage, RunSpec.parse({"name": "badger", **SPEC}))
+    committed_in(LocalPlace(source.checkpoints), 4)
+    run = await service.submit("otter", train={**SPEC["train"], "from_checkpoint": "badger"})
+    committed_in(LocalPlace(source.checkpoints), 8)
+    assert run["spec"]["train"]["from_checkpoint"] == f"{source.checkpoints}@4"
+    clone = (await service.client.post(f"{RUNS}/otter/clone")).json()
+    assert clone["spec"]["train"]["from_checkpoint"] == f"{source.checkpoints}@4"
+    answer = await service.client.post(
+        f"{RUNS}/otter/clone", json={"overrides": {"train.from_checkpoint": "badger"}}
+    )
+    assert answer.json()["spec"]["train"]["from_checkpoint"] == f"{source.checkpoints}@8"
+    answer = await service.client.post(
+        f"{RUNS}/otter/clone", json={"overrides": {"train": {"from_checkpoint": "stoat"}}}
+    )
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/train/from_checkpoint")
+
+
+async def test_a_mistake_about_storage_in_yaml_says_where_it_is(service: InProcess) -> None:
+    text = "task: language_model\ntrain:\n  from_checkpoint: badger\n"
+    answer = await service.client.post(RUNS, content=text, headers=YAML)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["line"] == 3
 
 
 async def test_an_uploaded_package_goes_with_the_run_and_not_into_its_spec(service: InProcess) -> None:
