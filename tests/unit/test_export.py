@@ -1,6 +1,7 @@
 """A model that was taken away: what lies in the folder, and that it loads where Tumbler is not."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,12 +132,16 @@ def test_the_tokenizer_of_the_run_goes_along(tmp_path: Path) -> None:
     assert (described["file"], described["end_of_text"]) == (TOKENIZER_FILE, taken.end_of_text)
 
 
-def test_an_export_without_its_tokenizer_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", ["file", "store"])
+def test_an_export_without_its_tokenizer_says_so(gone: str, tmp_path: Path) -> None:
     run, folder = a_run(tmp_path), tmp_path / "out"
     fed(run, tokenizer="bpe", vocabulary=270)
     feed = feed_of(run)
     assert feed is not None
-    (feed.folder / TOKENIZER_FILE).unlink()
+    if gone == "file":
+        (feed.folder / TOKENIZER_FILE).unlink()
+    else:
+        shutil.rmtree(feed.folder)
     (note,) = exported(run, commit_checkpoint(run, 4), folder)
     assert "the tokenizer is not in the export" in note
     assert config_in(folder)["tokenizer"] is None
