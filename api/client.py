@@ -5,12 +5,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
 
+from api.client_exports import unpack
 from api.client_streams import StreamEvent, follow
 from api.client_types import (
     Answer,
@@ -29,6 +31,8 @@ from orchestrator.domain.audit import AuditReport
 _EVENTS: Final = 500
 """On a page."""
 _UPLOAD_S: Final = 300.0
+_WHOLE_CHECKPOINT_S: Final = 3600.0
+"""Until the service has read one of a terabyte."""
 
 _Answer = TypeVar("_Answer", bound=Answer)
 
@@ -159,6 +163,23 @@ class Client:
 
     def checkpoints(self, reference: str) -> list[dict[str, Any]]:
         return self._rows(f"{_of(reference)}/checkpoints", "checkpoints")
+
+    def verify_checkpoint(self, reference: str, step: int) -> dict[str, Any]:
+        """Reads all of it; `problem` in the answer is None where it is whole."""
+        path = f"{_of(reference)}/checkpoints/{step}/verify"
+        response = self._wire.send("POST", path, repeatable=True, timeout=_WHOLE_CHECKPOINT_S)
+        found: dict[str, Any] = response.json()
+        return found
+
+    def delete_checkpoint(self, reference: str, step: int) -> None:
+        """Raises WrongStatus where the run, which is not over, would go on from it."""
+        self._wire.send("DELETE", f"{_of(reference)}/checkpoints/{step}")
+
+    def export_checkpoint(self, reference: str, step: int, folder: Path) -> None:
+        """The files of its model into an empty folder."""
+        path = f"{_of(reference)}/checkpoints/{step}/export"
+        with self._wire.download(path, timeout_s=_WHOLE_CHECKPOINT_S) as chunks:
+            unpack(chunks, folder)
 
     def audit(self, reference: str) -> AuditReport:
         """Whether each row of each epoch was used once, and the hash chain; what is wrong is in it."""

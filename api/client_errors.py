@@ -9,6 +9,7 @@ import httpx2
 from orchestrator.domain.errors import (
     BadCursor,
     CheckpointError,
+    CheckpointNotFound,
     ClusterUnavailable,
     DataError,
     DiskFull,
@@ -45,6 +46,7 @@ class ServiceTrouble(TumblerError):
 _KNOWN: Final = (
     BadCursor,
     CheckpointError,
+    CheckpointNotFound,
     ClusterUnavailable,
     DataError,
     DiskFull,

@@ -2,8 +2,8 @@
 
 import ipaddress
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import httpx2
@@ -85,6 +85,21 @@ class Wire:
             return self._http.get(f"{PREFIX}{path}", timeout=_PROBE_S).status_code == 200
         except httpx2.TransportError:
             return False
+
+    @contextmanager
+    def download(self, path: str, *, timeout_s: float) -> Iterator[Iterator[bytes]]:
+        """The body of a GET while it comes; `timeout_s` is how long one piece of it may take.
+
+        Raises the error that the answer stands for, and ServiceUnreachable, also while it is read.
+        """
+        try:
+            with self._http.stream("GET", f"{PREFIX}{path}", timeout=timeout_s) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise error_of(response)
+                yield response.iter_bytes()
+        except httpx2.TransportError as error:
+            raise _unreachable(self.url, error, isinstance(error, httpx2.ConnectError)) from error
 
     def open_stream(
         self, path: str, *, params: Mapping[str, Any] | None, after: str

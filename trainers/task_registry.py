@@ -27,6 +27,9 @@ class BuiltinTask:
     task: str
     config: str
     """Importable without torch."""
+    network: str
+    """The class of its model, in a module that imports nothing but torch: its source goes with an export.
+    It is built from an object that has the fields of the config."""
 
 
 BUILTIN_TASKS: Final[Mapping[str, BuiltinTask]] = MappingProxyType(
@@ -34,6 +37,7 @@ BUILTIN_TASKS: Final[Mapping[str, BuiltinTask]] = MappingProxyType(
         "language_model": BuiltinTask(
             task="trainers.tasks.language_model:LanguageModel",
             config="trainers.tasks.language_model_config:LanguageModelConfig",
+            network="trainers.tasks.transformer:Transformer",
         )
     }
 )

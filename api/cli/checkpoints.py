@@ -1,84 +1,104 @@
-"""`tumbler checkpoint`: what of a run can be restored."""
+"""`tumbler checkpoint`: what of a run can be restored, whether it is whole, and how it is taken away."""
 
-import json
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt
 
+from api.checkpoints import none_yet
 from api.cli.arguments import Folder, Output, Reference
-from api.cli.output import Columns, Format, number, put, size
-from api.cli.places import seen_directory, service_for, storage_or_default
-from orchestrator.domain.checkpoints import MANIFEST, find_checkpoints
-from orchestrator.domain.run_directory import RunDirectory
+from api.cli.checkpoint_places import checkpoints_near, checkpoints_of_owner
+from api.cli.output import Columns, Format, number, put, size, tell
+from api.cli.verbs import confirmed
+from orchestrator.domain.errors import CheckpointNotFound
 
 checkpoint = App(name="checkpoint", help="The checkpoints of a run.")
-
-_NONE_YET = "the run has no checkpoint yet"
+checkpoint.command(
+    "api.cli.checkpoint_export:export", name="export", help="Take the model of a checkpoint away."
+)
 
 
 @checkpoint.command
 def ls(run: Reference, /, *, storage: Folder = None, output: Output = Format.TABLE) -> None:
-    """List the committed checkpoints of a run, the newest first."""
-    service = service_for(run, storage)
-    if service is None:
-        directory = RunDirectory.open(run, storage_or_default(storage))
-    else:
-        with service:
-            served = service.run(run)
-            seen = seen_directory(served)
-            if seen is None:
-                _list_served(service.checkpoints(served.id), output)
-                return
-        directory = seen
-    found = [_read(path) for path in find_checkpoints(directory.checkpoints)]
-    rows = [
-        (
-            one["name"],
-            size(one["bytes"]),
-            one["attempt"],
-            ", ".join(f"{name} {number(value)}" for name, value in one["metrics"].items()),
-            one["parameters_sha256"],
-            one["problem"],
-        )
-        for one in found
+    """List the committed checkpoints of a run, the newest first; none is read, `verify` does that."""
+    with checkpoints_near(run, storage) as found:
+        rows = found.rows()
+    names = ["name", "size", "attempt", "metrics", "committed", "parameters sha256"]
+    table = [
+        [
+            row["name"],
+            "" if row.get("size") is None else size(row["size"]),
+            row.get("attempt"),
+            ", ".join(f"{name} {number(value)}" for name, value in (row.get("metrics") or {}).items()),
+            row.get("committed"),
+            row.get("parameters_sha256"),
+        ]
+        for row in rows
     ]
-    names = ("name", "size", "attempt", "metrics", "parameters sha256", "problem")
-    if not any(one["problem"] for one in found):
-        names, rows = names[:-1], [row[:-1] for row in rows]  # type: ignore[assignment, misc]
-    put(found, Columns(names, rows, empty=_NONE_YET), output)
+    if any(row.get("problem") for row in rows):
+        names.append("problem")
+        for shown, row in zip(table, rows, strict=True):
+            shown.append(row.get("problem"))
+    put(rows, Columns(names, table, empty="the run has no checkpoint yet"), output)
 
 
-def _list_served(found: list[dict[str, Any]], output: Format) -> None:
-    """Those of a run whose directory only the service sees."""
-    names = ("name", "step", "committed", "path")
-    rows = [[one.get(name) for name in names] for one in found]
-    put(found, Columns(names, rows, empty=_NONE_YET), output)
+@checkpoint.command
+def verify(
+    run: Reference,
+    step: Annotated[NonNegativeInt | None, Parameter(name="STEP")] = None,
+    /,
+    *,
+    storage: Folder = None,
+    output: Output = Format.TABLE,
+) -> int:
+    """Read the checkpoints of a run in full, the newest first, and say whether each is what was committed.
+
+    Exits with 0 only where all of them are; else with 1.
+
+    Parameters
+    ----------
+    step
+        Only the checkpoint of this step.
+    """
+    results = []
+    with checkpoints_near(run, storage) as found:
+        steps = [row["step"] for row in found.rows()] if step is None else [step]
+        if not steps:
+            raise none_yet(found.name)
+        for one in steps:
+            try:
+                result = found.check(one)
+            except CheckpointNotFound:
+                if step is None:
+                    continue  # the run dropped it meanwhile
+                raise
+            results.append(result)
+            if output is Format.TABLE:
+                print(f"{result['name']}  {result['problem'] or 'ok'}", flush=True)
+    if output is not Format.TABLE:
+        put(results, {}, output)
+    return 0 if all(result["problem"] is None for result in results) else 1
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What the manifest says, and whether the files it names are there in full; their content is not read."""
-    found = {"name": path.name, "path": str(path), "bytes": 0, "problem": None}
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
-        described = {
-            "step": manifest["step"],
-            "attempt": manifest["attempt"],
-            "generation": manifest["generation"],
-            "bytes": sum(files.values()),
-            "metrics": dict(manifest["metrics"]),
-            "parameters_sha256": manifest["parameters_sha256"],
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        nothing = dict.fromkeys(("step", "attempt", "generation", "parameters_sha256"))
-        return {**found, **nothing, "metrics": {}, "problem": f"its {MANIFEST} is broken"}
-    torn = [name for name, size in files.items() if not _has_size(path / name, size)]
-    return {**found, **described, "problem": f"{', '.join(torn)} is not whole" if torn else None}
+@checkpoint.command
+def rm(
+    run: Reference,
+    step: Annotated[NonNegativeInt, Parameter(name="STEP")],
+    /,
+    *,
+    yes: Annotated[bool, Parameter(name=["--yes", "--force"], negative="", help="Do not ask.")] = False,
+    storage: Folder = None,
+) -> None:
+    """Remove a checkpoint for good; not the newest of a run that is not over, which goes on from it.
 
-
-def _has_size(path: Path, num_bytes: int) -> bool:
-    try:
-        return path.stat().st_size == num_bytes
-    except OSError:
-        return False
+    Parameters
+    ----------
+    step
+        The step of the checkpoint.
+    """
+    with checkpoints_of_owner(run, storage) as found:
+        if not confirmed(f"remove the checkpoint of step {step} of {found.name}?", yes):
+            tell("nothing was removed")
+            return
+        found.remove(step)
+        tell(f"removed the checkpoint of step {step} of {found.name}")

@@ -169,14 +169,36 @@ class WorkerList(Shown):
 
 
 class CheckpointShown(Shown):
+    """As its manifest describes it; None where that is damaged. `/verify` reads the files too."""
+
     name: str
     step: int
+    attempt: int
+    generation: int
     path: str
-    committed: str
+    size: int | None
+    """Bytes of all its files."""
+    metrics: dict[str, Number]
+    committed: str | None
+    parameters_sha256: str | None
+    problem: str | None
+    """Why it cannot be restored; None where nothing is seen without reading its files."""
 
 
 class CheckpointList(Shown):
     checkpoints: list[CheckpointShown]
+
+
+class CheckpointCheck(Shown):
+    """What came of reading all of a checkpoint."""
+
+    name: str
+    step: int
+    attempt: int
+    generation: int
+    ok: bool
+    problem: str | None
+    """The file that is not what was committed, in a sentence."""
 
 
 class LogLine(Shown):

@@ -13,7 +13,7 @@ _SCHEMAS: Final = "#/components/schemas/"
 _WHEN: Final = {
     400: "The request, its cursor or its place in a stream is not understood",
     403: "A page from elsewhere asked",
-    404: "There is no such run",
+    404: "There is no such run, or no such part of it",
     405: "Not with this method",
     409: "The run is not in a status for that, or the name is taken",
     412: "The run was changed since",

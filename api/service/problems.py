@@ -28,6 +28,7 @@ STATUS_OF: Final[Mapping[type[TumblerError], int]] = {
     errors.ClusterUnavailable: 503,
     errors.StorageError: 503,
     errors.CheckpointError: 409,
+    errors.CheckpointNotFound: 404,
     errors.DiskFull: 507,
     errors.WrongStatus: 409,
     errors.Stale: 412,

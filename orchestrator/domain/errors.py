@@ -91,6 +91,12 @@ class CheckpointError(TumblerError):
     """A checkpoint is torn, corrupt or does not fit the model."""
 
 
+class CheckpointNotFound(TumblerError):
+    """The run has no committed checkpoint of this step."""
+
+    exit_code: ClassVar[int] = 4
+
+
 class DiskFull(StorageError):
     """There is no room left; nothing was lost, and it heals when there is."""
 

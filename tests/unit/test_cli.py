@@ -8,6 +8,8 @@ import pytest
 from api.cli import main as cli
 from api.cli.main import main
 from orchestrator.domain.errors import RunCancelled, RunFailed, SpecError
+from orchestrator.domain.run_directory import RunDirectory
+from tests.unit.checkpoint_files import commit_checkpoint
 from tests.unit.recorded_run import finished_run
 
 HEAVY = ("numpy", "pyarrow", "ray", "torch")
@@ -38,6 +40,11 @@ def test_commands_that_train_nothing_import_neither_ray_nor_torch(tmp_path: Path
     reading = [[name, run] for name in ("get", "audit", "metrics", "events", "logs")]
     found = imported_by(*reading, ["init", "-f", file], ["validate", "-f", file], ["version"])
     assert found.isdisjoint(HEAVY)
+    commit_checkpoint(RunDirectory(Path(run)), 8)
+    checkpoints = [
+        ["checkpoint", *words] for words in (["ls", run], ["verify", run], ["rm", run, "8", "--yes"])
+    ]
+    assert imported_by(*checkpoints).isdisjoint(HEAVY)
     # It looks into file systems, which are pyarrow's.
     assert imported_by(["datasets", "ls"]).isdisjoint({"ray", "torch"})
 

@@ -8,7 +8,6 @@ from ruamel.yaml import YAML
 
 from api.cli.main import main
 from api.cli.output import Format, put
-from orchestrator.domain.checkpoints import MANIFEST
 from orchestrator.domain.status import EndReason, RunStatus
 from tests.unit.recorded_run import RecordedRun, finished_run
 
@@ -188,37 +187,6 @@ def test_a_run_that_printed_nothing_says_so(capsys: pytest.CaptureFixture[str]) 
     finished_run(Path("runs"))
     assert main(["logs", "brave-otter"]) == 0
     assert "printed nothing" in capsys.readouterr().err
-
-
-def write_checkpoint(folder: Path, step: int, content: bytes = b"abc") -> Path:
-    path = folder / f"step-{step:08d}"
-    path.mkdir(parents=True)
-    (path / "model.safetensors").write_bytes(content)
-    manifest = {
-        "step": step,
-        "attempt": 1,
-        "generation": 1,
-        "metrics": {"val_loss": 1.5},
-        "parameters_sha256": "p" * 64,
-        "files": {"model.safetensors": {"bytes": 3, "sha256": "x"}},
-    }
-    (path / MANIFEST).write_text(json.dumps(manifest))
-    return path
-
-
-def test_checkpoints_are_listed_newest_first_with_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    run = finished_run(Path("runs"))
-    write_checkpoint(run.checkpoints, 4)
-    write_checkpoint(run.checkpoints, 6, content=b"a")
-    (write_checkpoint(run.checkpoints, 8) / MANIFEST).write_text("{")
-    found = told(capsys, "checkpoint", "ls", "brave-otter")
-    assert [(one["name"], one["problem"]) for one in found] == [
-        ("step-00000008", f"its {MANIFEST} is broken"),
-        ("step-00000006", "model.safetensors is not whole"),
-        ("step-00000004", None),
-    ]
-    assert (found[2]["step"], found[2]["bytes"]) == (4, 3)
-    assert "not whole" in " ".join(shown(capsys, "checkpoint", "ls", "brave-otter"))
 
 
 def test_a_run_without_a_checkpoint_has_nothing_to_say(capsys: pytest.CaptureFixture[str]) -> None:

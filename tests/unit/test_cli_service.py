@@ -250,14 +250,6 @@ def test_nodes_and_workers_are_listed(rest: FakeRest, capsys: pytest.CaptureFixt
     assert told(capsys, "workers", "otter") == [worker]
 
 
-def test_checkpoints_that_only_the_service_sees_are_listed_all_the_same(
-    rest: FakeRest, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = {"name": "step-00000040", "step": 40, "path": "/far/step-00000040", "committed": "then"}
-    rest.has(run_json("otter")).on("GET", "/runs/id-otter/checkpoints", {"checkpoints": [one]})
-    assert told(capsys, "checkpoint", "ls", "otter") == [one]
-
-
 def test_a_run_that_nobody_knows_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["get", "x"], ["describe", "x"], ["watch", "x"], ["wait", "x"], ["rm", "x", "--force"]):
         assert main(words) == 4

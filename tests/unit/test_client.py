@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ from api.client import Client
 from api.client_errors import NotUnderstood, ServiceTrouble, Unauthorised
 from api.client_types import points_of
 from orchestrator.domain.errors import (
+    CheckpointNotFound,
     ClusterUnavailable,
     DiskFull,
     KeyReused,
@@ -247,3 +249,26 @@ def test_no_secret_proxy_stands_before_loopback(monkeypatch: pytest.MonkeyPatch)
     for url in ("http://127.0.0.1:8700", "http://localhost:8700", "http://[::1]:8700"):
         with Client(url) as client:
             assert client._wire._http.trust_env is False
+
+
+def test_an_export_that_is_refused_raises_what_the_refusal_says(rest: FakeRest, tmp_path: Path) -> None:
+    rest.on("GET", "/runs/x/checkpoints/5/export", problem(404, "checkpoint-not-found", "no step 5"))
+    with pytest.raises(CheckpointNotFound, match="no step 5"):
+        rest.client().export_checkpoint("x", 5, tmp_path)
+
+
+@pytest.mark.parametrize("trouble", [LOST, REFUSED])
+def test_an_export_whose_connection_breaks_is_a_sentence(
+    trouble: httpx2.TransportError, rest: FakeRest, tmp_path: Path
+) -> None:
+    rest.on("GET", "/runs/x/checkpoints/5/export", trouble)
+    with pytest.raises(ServiceUnreachable):
+        rest.client().export_checkpoint("x", 5, tmp_path)
+
+
+def test_a_checkpoint_is_verified_and_deleted_by_its_step(rest: FakeRest) -> None:
+    rest.on("POST", "/runs/x/checkpoints/5/verify", LOST, {"ok": True, "problem": None})
+    rest.on("DELETE", "/runs/x/checkpoints/5", httpx2.Response(204))
+    assert rest.client().verify_checkpoint("x", 5)["ok"] is True
+    rest.client().delete_checkpoint("x", 5)
+    assert rest.asked()[-1] == "DELETE /runs/x/checkpoints/5"

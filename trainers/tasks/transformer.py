@@ -1,14 +1,38 @@
-"""A decoder-only transformer in the shape of GPT-2."""
+"""A decoder-only transformer in the shape of GPT-2.
+
+This file goes with every exported model as its model.py, so it imports nothing but torch.
+"""
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainers.tasks.language_model_config import LanguageModelConfig
-
 _INITIAL_STD = 0.02
+
+
+class Sizes(Protocol):
+    """Of a transformer; the config of the language model has them."""
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def dropout(self) -> float: ...
 
 
 class Transformer(nn.Module):
@@ -20,7 +44,7 @@ class Transformer(nn.Module):
     unsupervised multitask learners", 2019, section 2.3).
     """
 
-    def __init__(self, config: LanguageModelConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.config = config
         self.tokens = nn.Embedding(config.vocabulary, config.width)
@@ -54,7 +78,7 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """Attention, then a feed-forward layer four times as wide; each reads a normed stream and adds to it."""
 
-    def __init__(self, config: LanguageModelConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width)
         self.attention = CausalAttention(config)
@@ -70,7 +94,7 @@ class Block(nn.Module):
 class CausalAttention(nn.Module):
     """Multi-head self-attention in which a token sees itself and what came before."""
 
-    def __init__(self, config: LanguageModelConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.head_width = config.width // config.heads
         # Rows of the weight are ordered head by head, so that whole heads can be cut off it.
@@ -89,7 +113,7 @@ class CausalAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, config: LanguageModelConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.expand = nn.Linear(config.width, 4 * config.width)
         self.contract = nn.Linear(4 * config.width, config.width)

@@ -1,15 +1,13 @@
-"""What became of a run: its attempts, generations, workers and checkpoints, events, metrics and logs."""
+"""What became of a run: its attempts, generations and workers, events, metrics and logs."""
 
 import asyncio
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response, StreamingResponse
 
 from api.service.answers import (
     AttemptList,
-    CheckpointList,
     DriverList,
     EventList,
     GenerationList,
@@ -32,10 +30,7 @@ from api.service.representations import (
 from api.service.streams import Place, RunStream
 from api.service.workers import roster_of, worker_dict
 from orchestrator.domain.audit import AuditReport, audit
-from orchestrator.domain.checkpoints import MANIFEST, find_checkpoints
-from orchestrator.domain.disk import storage_errors
 from orchestrator.domain.errors import RunNotFound
-from orchestrator.domain.events import timestamp
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.runs import Run
 
@@ -86,13 +81,6 @@ async def list_workers(ref: str, parts: Given) -> Response:
     run = await parts.record.find(ref)
     roster = await roster_of(parts.record, run.id)
     return json_response({"workers": [worker_dict(worker) for worker in roster.workers.values()]})
-
-
-@router.get("/runs/{ref}/checkpoints", **returns(200, CheckpointList, 404))
-async def list_checkpoints(ref: str, parts: Given) -> Response:
-    """Committed checkpoints, newest first."""
-    run = await parts.record.find(ref)
-    return json_response({"checkpoints": await asyncio.to_thread(_checkpoints, run)})
 
 
 @router.get("/runs/{ref}/audit", **returns(200, AuditReport, 404))
@@ -177,20 +165,6 @@ def _metrics(
     points = parts.points.points(RunDirectory(run_folder(run)))
     found = columns(points, names, from_step=from_step, max_points=max_points, aggregate=aggregate)
     return json_response(found)
-
-
-def _checkpoints(run: Run) -> list[dict[str, Any]]:
-    folder = RunDirectory(run_folder(run)).checkpoints
-    with storage_errors("read", folder):
-        return [
-            {
-                "name": path.name,
-                "step": int(path.name.rpartition("-")[2]),
-                "path": str(path),
-                "committed": timestamp(datetime.fromtimestamp((path / MANIFEST).stat().st_mtime, UTC)),
-            }
-            for path in find_checkpoints(folder)
-        ]
 
 
 async def _directory(run: Run) -> RunDirectory:

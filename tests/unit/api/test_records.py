@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.checkpoints import MANIFEST, checkpoint_name
 from orchestrator.domain.events import EventKind, event
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow
 from orchestrator.domain.status import EndReason, RunStatus
@@ -122,17 +121,6 @@ async def test_workers_are_shown_as_they_were_seen_last(otter: InProcess) -> Non
     await write(otter, events=(event(EventKind.ATTEMPT_ENDED, "x", attempt=1),))
     states = {w["worker"]: w["state"] for w in (await read(otter, "workers"))["workers"]}
     assert states == {"w1": "ended", "w2": "lost", "w3": "ended"}
-
-
-async def test_committed_checkpoints_are_listed_newest_first(otter: InProcess) -> None:
-    folder = otter.storage / "brave-otter" / "checkpoints"
-    for step in (4, 8):
-        (folder / checkpoint_name(step)).mkdir()
-        (folder / checkpoint_name(step) / MANIFEST).write_text("{}")
-    (folder / checkpoint_name(9)).mkdir()
-    found = (await read(otter, "checkpoints"))["checkpoints"]
-    assert [one["step"] for one in found] == [8, 4]
-    assert found[0]["path"] == str(folder / "step-00000008")
 
 
 async def test_an_audit_is_the_same_as_on_the_command_line(otter: InProcess) -> None:
