@@ -18,8 +18,10 @@ from orchestrator.checkpoints.catalog import Catalog, Committed
 from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.order import BatchPlan
+from orchestrator.domain.spec import RunSpec
 from trainers.checkpoints.reading import restore_newest
 from trainers.checkpoints.saver import Saver
+from trainers.checkpoints.starting import start_from
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import open_meeting_place
 from trainers.elastic.intake import Intake
@@ -87,8 +89,20 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
         spec.data.shuffle.window,
     )
     num_steps = spec.train.steps or plan.num_steps(spec.train.epochs or 1)
-    seed_everything(spec.train.seed)
-    model = task.build_model().to(device)
+
+    def fresh() -> torch.nn.Module:
+        seed_everything(spec.train.seed)
+        return task.build_model()
+
+    def started() -> torch.nn.Module:
+        model = fresh()
+        if spec.train.from_checkpoint is not None:
+            start_from(model, spec.train.from_checkpoint)
+        return model
+
+    catalog = Catalog(place_of(job.checkpoints))
+    # One that has checkpoints of its own needs the other one no more, which may be gone.
+    model = (fresh() if catalog.committed() else started()).to(device)
     optimizer = task.build_optimizer(model, spec.train.optimizer)
     schedule = task.build_schedule(optimizer, spec.train.schedule, num_steps)
     seen.state = state = TrainState(model, optimizer, schedule)
@@ -124,11 +138,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
         progress=link.mailbox.progress,
     )
 
-    def fresh() -> torch.nn.Module:
-        seed_everything(spec.train.seed)
-        return task.build_model()
-
-    verification = Verification(state, spec.train.verify_every, fresh)
+    verification = Verification(state, spec.train.verify_every, started)
     here = Surroundings(
         worker_id=link.worker_id,
         host=link.host,
@@ -158,7 +168,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
         link.report,
         link.on_generation,
         verification=verification,
-        restore=partial(_restore, Catalog(place_of(job.checkpoints)), spec.result_fingerprint()),
+        restore=partial(_restore, catalog, spec),
         on_nan=spec.retry.on_nan,
         linked=linker.linked,
     )
@@ -167,10 +177,14 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
 
 
 def _restore(
-    catalog: Catalog, fingerprint: str, state: TrainState, candidates: Sequence[Committed]
+    catalog: Catalog, spec: RunSpec, state: TrainState, candidates: Sequence[Committed]
 ) -> tuple[str | None, list[tuple[str, str]]]:
-    found, passed_over = restore_newest(state, catalog, candidates, fingerprint=fingerprint)
-    return (catalog.place.describe(found.name) if found is not None else None), passed_over
+    found, passed_over = restore_newest(state, catalog, candidates, fingerprint=spec.result_fingerprint())
+    if found is not None:
+        return catalog.place.describe(found.name), passed_over
+    if spec.train.from_checkpoint is not None:
+        start_from(state.model, spec.train.from_checkpoint)
+    return None, passed_over
 
 
 def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]:

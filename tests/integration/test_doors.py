@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from orchestrator.checkpoints.catalog import Catalog
+from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.audit import audit
-from orchestrator.domain.checkpoints import find_checkpoints
 from orchestrator.domain.run_directory import RunDirectory
 from tests.integration.processes import descendants, environment_without_ray, wait_gone
 from tests.integration.saboteur import Watched, kill_ranks
@@ -75,7 +76,7 @@ def test_a_stopped_run_commits_a_last_checkpoint_and_leaves_no_process(
     assert "Traceback" not in stderr
     state = watched.run.read_status()
     assert state.status == "CANCELLED"
-    assert find_checkpoints(watched.run.checkpoints)[0].name == f"step-{state.step:08d}"
+    assert Catalog(place_of(watched.run.checkpoints)).committed()[0].step == state.step
     assert audit(watched.run).ok
     assert len(family) >= 4  # Ray's own, the controller, two workers
     assert wait_gone(family, within_s=10) == set()

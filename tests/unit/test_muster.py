@@ -1,12 +1,12 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.checkpoints.catalog import Committed
 from orchestrator.domain.membership import Roster
 from trainers.elastic.messages import Offer, WorkerProfile
 from trainers.ray_train.happenings import Placed
-from trainers.ray_train.muster import Muster, checkpoint_step
+from trainers.ray_train.muster import Muster
 
 
 class Worker:
@@ -41,8 +41,8 @@ def muster(worker: Worker) -> Muster:
 def test_a_checkpoint_that_the_record_does_not_reach_is_not_offered(muster: Muster, worker: Worker) -> None:
     generation = muster.roster.next_generation()
     assert generation is not None
-    found = [Path(f"/run/checkpoints/step-{step:08d}") for step in (60, 40, 20)]
+    found = [Committed(step, 1, 1) for step in (60, 40, 20)]
     muster.publish(generation, recorded_step=43, checkpoints=found)
     (offer,) = worker.offers
-    assert [checkpoint_step(Path(path)) for path in offer.checkpoints] == [40, 20]
+    assert [committed.step for committed in offer.checkpoints] == [40, 20]
     assert offer.recorded_step == 43
