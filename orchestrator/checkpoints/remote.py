@@ -3,12 +3,23 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any, Final
 
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.spec_parts import split_scheme
 
 _OF_PYARROW: Final = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"})
+_DEFAULTS: Final = MappingProxyType(
+    {
+        # A small file goes in one request instead of three.
+        "s3": "allow_delayed_open=true",
+        # Not a quarter of an hour.
+        "gs": "retry_limit_seconds=60",
+        "gcs": "retry_limit_seconds=60",
+    }
+)
+"""Options of a URI that does not set them itself."""
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@]*@")
 _HINT: Final = "check the address, the credentials, and that the bucket or folder is there"
 
@@ -19,8 +30,9 @@ def opened(uri: str) -> tuple[Any, str]:
     import pyarrow.fs as pafs
 
     with remote_errors("open", shown(uri)):
-        if split_scheme(uri)[0] in _OF_PYARROW:
-            system, path = pafs.FileSystem.from_uri(uri)
+        scheme = split_scheme(uri)[0]
+        if scheme in _OF_PYARROW:
+            system, path = pafs.FileSystem.from_uri(_with_default(uri, _DEFAULTS.get(scheme, "")))
         else:
             import fsspec
 
@@ -49,3 +61,9 @@ def remote_errors(action: str, where: str) -> Iterator[None]:
         reason = _CREDENTIALS.sub("", (str(error).strip().splitlines() or [type(error).__name__])[0])
         cause = error if isinstance(error, OSError) else OSError(reason)
         raise StorageError(f"cannot {action} {where}: {reason}", hint=_HINT) from cause
+
+
+def _with_default(uri: str, option: str) -> str:
+    if not option or option.partition("=")[0] in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}{option}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -145,6 +146,34 @@ def test_a_place_with_the_checkpoints_of_another_run_is_refused(tmp_path: Path, 
     assert problem.message.endswith(
         "/otter has the checkpoints of another run; choose another name or location"
     )
+
+
+def test_a_bucket_that_is_not_there_is_refused_as_location_and_as_source(s3: str, tmp_path: Path) -> None:
+    nowhere = s3.format("x").replace("checkpoints/", "nowhere/")
+    spec = spec_of("otter", checkpoint={"location": nowhere}, train={"from_checkpoint": nowhere})
+    location, source = settle(spec, tmp_path)[1]
+    assert str(location).startswith("checkpoint.location: cannot write s3://nowhere/x/.probe-")
+    assert str(source).startswith("train.from_checkpoint: ")
+    assert "s3://nowhere/x" in source.message
+    assert "NO_SUCH_BUCKET" in location.message
+
+
+def test_wrong_credentials_are_refused_as_location(s3: str, tmp_path: Path) -> None:
+    host = s3.partition("endpoint_override=")[2].partition("&")[0]
+    spec = spec_of("otter", checkpoint={"location": s3.format("x")})
+
+    def check_credentials(after: bytes) -> None:
+        """From now on moto refuses those that it did not give out itself, after so many requests."""
+        urlopen(Request(f"http://{host}/moto-api/reset-auth", after, {"Content-Type": "text/plain"})).close()
+
+    check_credentials(b"0")
+    try:
+        (problem,) = settle(spec, tmp_path)[1]
+    finally:
+        check_credentials(b"inf")
+    assert str(problem).startswith("checkpoint.location: cannot write s3://checkpoints/x/.probe-")
+    assert "\n" not in problem.message
+    assert settle(spec, tmp_path)[1] == []
 
 
 def test_a_run_that_keeps_its_checkpoints_and_starts_afresh_asks_no_storage() -> None:

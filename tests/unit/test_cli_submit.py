@@ -81,6 +81,18 @@ def test_relative_paths_count_from_here(rest: FakeRest, tmp_path: Path) -> None:
     assert rest.sent()["checkpoint"]["storage"] == str(tmp_path / "out")
 
 
+def test_paths_of_checkpoints_count_from_here_and_names_and_uris_stay(rest: FakeRest, tmp_path: Path) -> None:
+    paths = "checkpoint: {location: ./out}\ntrain: {from_checkpoint: ./runs/badger@100}\n"
+    write(f"task: language_model\n{paths}")
+    assert submit("-d") == 0
+    assert rest.sent()["checkpoint"]["location"] == str(tmp_path / "out")
+    assert rest.sent()["train"]["from_checkpoint"] == f"{tmp_path}/runs/badger@100"
+    write("task: language_model\ncheckpoint: {location: 's3://bucket'}\ntrain: {from_checkpoint: badger}\n")
+    assert submit("-d") == 0
+    assert rest.sent()["checkpoint"]["location"] == "s3://bucket"
+    assert rest.sent()["train"]["from_checkpoint"] == "badger"
+
+
 def test_a_data_set_by_name_and_a_storage_left_out_stay_as_they_are(rest: FakeRest) -> None:
     write("task: language_model\ndata: {source: 'dataset://stdlib'}\ncheckpoint: {every: 10}\n")
     assert submit("-d") == 0

@@ -97,26 +97,6 @@ def problems_of(**values: Any) -> dict[str, str]:
             "expected a folder such as './runs' or 'file:///data/runs', got scheme 's3'",
         ),
         (
-            {"checkpoint": {"location": "s3://"}},
-            "checkpoint.location",
-            "expected a folder or a URI such as 's3://bucket/prefix', got 's3://'",
-        ),
-        (
-            {"checkpoint": {"every": 100, "keep_every": 250}},
-            "checkpoint.keep_every",
-            "expected a multiple of checkpoint.every (100), got 250",
-        ),
-        (
-            {"train": {"from_checkpoint": "otter@latest"}},
-            "train.from_checkpoint",
-            "expected @STEP such as @400, or @best, got '@latest'",
-        ),
-        (
-            {"train": {"from_checkpoint": ""}},
-            "train.from_checkpoint",
-            "expected a run, a path or a URI, perhaps with @STEP or @best, got ''",
-        ),
-        (
             {"resources": {"memory": 2}},
             "resources.memory",
             "expected at least 1Mi, got 2 bytes; add a unit, such as '2Gi'",
