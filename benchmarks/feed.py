@@ -73,7 +73,7 @@ def run(*, quick: bool = False) -> Report:
         "spilled_mb": filled["spilled_mb"],
         "load_before": load_before,
     }
-    peers = {
+    peers: dict[str, dict[str, Any]] = {
         "pyarrow loop": {"read_only_mb_per_s": readers["plain"], "copying_mb_per_s": readers["copying"]},
         "ray_data": {"first_batch_s": firsts["ray_data"]},
     }

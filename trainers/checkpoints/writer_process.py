@@ -18,7 +18,7 @@ import xxhash
 from orchestrator.checkpoints.places import Place, place_of
 from orchestrator.domain.errors import TumblerError
 
-_NICE: Final = 10
+_NICE: Final = 19
 _CHUNK: Final = 4 << 20
 
 
