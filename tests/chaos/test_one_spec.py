@@ -16,7 +16,8 @@ from orchestrator.domain.audit import AuditReport
 from orchestrator.domain.errors import TumblerError
 from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from tests.chaos.one_spec import STEPS, audited, must_be_the_same, spec_of, write_corpus
-from tests.integration.saboteur import Watched, kill, kill_random_member, kill_ranks, sabotage
+from tests.integration.saboteur import Watched, inject, kill, kill_random_member, kill_ranks, sabotage
+from trainers.elastic.faults import Slow
 from trainers.main import train
 from trainers.ray_train.controller import ElasticTrainController
 
@@ -63,8 +64,10 @@ def ten_random_kills(run: Watched) -> None:
 
 def four_then_two_then_three(run: Watched) -> None:
     run.wait(lambda: run.step() >= 10)
+    slow_down(run)
     set_target(run, 4)
     run.wait(lambda: len(run.members()) == 4)
+    slow_down(run)
     formed = len(run.events("generation-started"))
     kill_ranks(run, 3)
     run.wait(lambda: len(run.events("generation-started")) > formed)
@@ -76,6 +79,13 @@ def four_then_two_then_three(run: Watched) -> None:
     run.wait(lambda: len(run.events("worker-started")) > started)
     kill_ranks(run, 1)  # while the third one starts
     run.wait(lambda: len(run.members()) == 3)
+    slow_down(run, 0.0)
+
+
+def slow_down(run: Watched, shard_s: float = 0.2) -> None:
+    """Workers take seconds to start; the run must not be over by then."""
+    for rank in range(len(run.members())):
+        inject(run, rank, Slow(shard_s))
 
 
 def zombie(run: Watched) -> None:
