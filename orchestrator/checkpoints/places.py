@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
+from orchestrator.checkpoints.direct_file import DirectFile
 from orchestrator.checkpoints.remote import opened, remote_errors, shown
 from orchestrator.domain.disk import storage_errors, sync_path
 from orchestrator.domain.spec_parts import joined, split_scheme
@@ -121,18 +122,15 @@ class LocalPlace:
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         with storage_errors("write", path):
             _make_folder(path.parent)
-            file = aside.open("xb")
+            sink = DirectFile(aside, path)
         try:
-            yield _LocalSink(file, path)
+            yield sink
             with storage_errors("write", path):
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
+                sink.close()
                 aside.replace(path)
                 sync_path(path.parent)
         except BaseException:
-            with contextlib.suppress(OSError):
-                file.close()
+            sink.abandon()
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
             raise
@@ -161,16 +159,6 @@ class LocalPlace:
             raise FileNotFoundError(2, "No such file", str(path))
         with file, storage_errors("read", path):
             yield file
-
-
-class _LocalSink:
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file = file
-        self._path = path
-
-    def write(self, content: bytes | memoryview, /) -> None:
-        with storage_errors("write", self._path):
-            self._file.write(content)
 
 
 def _make_folder(folder: Path) -> None:

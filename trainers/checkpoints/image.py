@@ -15,6 +15,10 @@ from trainers.checkpoints.structure import as_json
 
 _CUTS: Final = 16
 """Bytes; each cut is at a multiple, which is between two numbers of any type."""
+_PAGE: Final = 4096
+_LARGE: Final = 1 << 20
+"""Bytes of an image; its cuts are at pages, and so are the data in a part: whole pages are written at a
+fraction of the cost."""
 DTYPES: Final = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -81,12 +85,13 @@ class StateImage:
             self._placed.append(_Placed(name, tensor, end, end + size))
             end += size
         self.num_bytes = end
+        self._cuts = _PAGE if end >= _LARGE else _CUTS
 
     def cut(self, shard: int) -> int:
         """Where the part of a logical shard begins, in bytes; that of the one after the last is the end."""
         if shard == self._num_shards:
             return self.num_bytes
-        return self.num_bytes * shard // self._num_shards // _CUTS * _CUTS
+        return self.num_bytes * shard // self._num_shards // self._cuts * self._cuts
 
     def slices(self, first: int, last: int) -> Iterator[Slice]:
         """What lies in the parts of logical shards `first` to before `last`, without gaps."""
@@ -118,5 +123,5 @@ def header(slices: list[Slice], start: int) -> bytes:
         for piece in slices
     }
     text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(len(text) + 8) % _PAGE)
     return len(text).to_bytes(8, "little") + text

@@ -49,7 +49,11 @@ def write_file(place: Place, file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _content(file: dict[str, Any]) -> Iterator[memoryview]:
-    yield memoryview(file["text"].encode("latin-1"))
+    text = file["text"].encode("latin-1")
+    if text:
+        with mmap.mmap(-1, len(text)) as aligned, memoryview(aligned) as whole:
+            whole[:] = text
+            yield whole
     if "memory" not in file or not file["size"]:
         return
     with Path(file["memory"]).open("rb") as memory:
