@@ -76,7 +76,7 @@ class LocalPlace:
 
     def names(self, folder: str) -> list[str]:
         path = self.folder / folder
-        with storage_errors("list", path):
+        with _errors("list", path):
             try:
                 found = os.listdir(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -85,7 +85,7 @@ class LocalPlace:
 
     def size(self, name: str) -> int | None:
         path = self.folder / name
-        with storage_errors("read", path):
+        with _errors("read", path):
             try:
                 return path.stat().st_size if path.is_file() else None
             except (FileNotFoundError, NotADirectoryError):
@@ -119,12 +119,12 @@ class LocalPlace:
     def open_write(self, name: str) -> Iterator[Sink]:
         path = self.folder / name
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with storage_errors("write", path):
+        with _errors("write", path):
             _make_folder(path.parent)
             file = aside.open("xb")
         try:
             yield _LocalSink(file, path)
-            with storage_errors("write", path):
+            with _errors("write", path):
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
@@ -139,7 +139,7 @@ class LocalPlace:
 
     def remove(self, name: str) -> None:
         path = self.folder / name
-        with storage_errors("remove", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with _errors("remove", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -152,14 +152,14 @@ class LocalPlace:
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[BinaryIO]:
         path = self.folder / name
-        with storage_errors("read", path):
+        with _errors("read", path):
             try:
                 file = path.open("rb")
             except (FileNotFoundError, NotADirectoryError):
                 file = None
         if file is None:
             raise FileNotFoundError(2, "No such file", str(path))
-        with file, storage_errors("read", path):
+        with file, _errors("read", path):
             yield file
 
 
@@ -169,8 +169,13 @@ class _LocalSink:
         self._path = path
 
     def write(self, content: bytes | memoryview, /) -> None:
-        with storage_errors("write", self._path):
+        with _errors("write", self._path):
             self._file.write(content)
+
+
+def _errors(action: str, path: Path) -> AbstractContextManager[None]:
+    """Checkpoints of a run directory can be put elsewhere by the same setting."""
+    return storage_errors(action, path, setting="checkpoint.location")
 
 
 def _make_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.service.answers import RunDetail
 from api.service.documents import PREFIX, returns
-from api.service.door import check_clone
+from api.service.door import check_clone, check_retry
 from api.service.parts import Given
 from api.service.representations import run_response
 from api.service.routes.runs import WorkerCount, WorkersAsked
@@ -77,7 +77,7 @@ async def cancel_run(ref: str, parts: Given) -> Response:
 @router.post("/runs/{ref}/retry", **_ACCEPTED)
 async def retry_run(ref: str, parts: Given) -> Response:
     """Submit a run that FAILED or was CANCELLED again, as a new run."""
-    return _new(await parts.runs.retry(ref))
+    return _new(await parts.runs.retry(ref, check_retry))
 
 
 @router.post("/runs/{ref}/clone", **_WITH_BODY)

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.checkpoints.catalog import Catalog
+from orchestrator.checkpoints.places import LocalPlace
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import RunStatus
 from tests.unit.api.in_process import RUNS, SPEC, InProcess
+from tests.unit.checkpoint_places import committed_in
 
 
 async def test_runs_are_listed_newest_first_without_their_specs(service: InProcess) -> None:
@@ -232,6 +235,22 @@ async def test_a_cancelled_run_is_retried_as_a_new_one(service: InProcess) -> No
     answer = await service.client.post(f"{RUNS}/otter/retry")
     assert (answer.status_code, answer.json()["status"]) == (202, "QUEUED")
     assert answer.json()["name"].startswith("otter-r")
+
+
+async def test_a_retry_whose_location_has_checkpoints_of_another_run_is_refused_as_a_submit_is(
+    service: InProcess,
+) -> None:
+    location = service.folder / "elsewhere"
+    await service.submit("otter", checkpoint={"location": str(location)})
+    await service.client.post(f"{RUNS}/otter/cancel")
+    committed_in(LocalPlace(location / "otter-r1"), 4)
+    answer = await service.client.post(f"{RUNS}/otter/retry")
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/checkpoint/location"
+    assert "has the checkpoints of another run" in error["message"]
+    Catalog(LocalPlace(location / "otter-r1")).remove(4)
+    assert (await service.client.post(f"{RUNS}/otter/retry")).json()["name"] == "otter-r1"
 
 
 async def test_only_a_run_that_is_over_is_deleted_with_its_directory(service: InProcess) -> None:
