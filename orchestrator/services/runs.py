@@ -82,6 +82,10 @@ class RunService:
     async def cancel(self, reference: str) -> Run:
         return await self._change(reference, lambda run: lifecycle.cancel(run, self._clock()))
 
+    async def take_checkpoint(self, reference: str) -> Run:
+        """At the next step boundary; an event with the number of the wish tells what became of it."""
+        return await self._change(reference, lambda run: lifecycle.take_checkpoint(run, self._clock()))
+
     async def scale(self, reference: str, workers: int | Workers) -> Run:
         """A number is the most, and the least follows where it is above. Raises SpecError for what it cannot
         have."""

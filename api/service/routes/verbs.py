@@ -1,4 +1,5 @@
-"""What steers a run: scale, pause, resume, cancel, retry, clone. Said twice, a verb changes nothing."""
+"""What steers a run: scale, checkpoint, pause, resume, cancel, retry, clone. Said twice, a verb changes
+nothing."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -54,6 +55,13 @@ async def scale_run(ref: str, wish: Scale, parts: Given) -> Response:
     asked = wish.workers if wish.workers is not None else WorkersAsked(min=wish.min, max=wish.max)
     workers = asked if isinstance(asked, int) else Workers(asked.min, asked.max)
     return run_response(await parts.runs.scale(ref, workers), 202)
+
+
+@router.post("/runs/{ref}/checkpoint", **_ACCEPTED)
+async def take_checkpoint(ref: str, parts: Given) -> Response:
+    """Take a checkpoint at the next step; the event that tells of it has the `wish` of
+    `checkpoint-requested`."""
+    return run_response(await parts.runs.take_checkpoint(ref), 202)
 
 
 @router.post("/runs/{ref}/pause", **_ACCEPTED)

@@ -4,13 +4,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoints.catalog import Catalog
-from orchestrator.checkpoints.places import LocalPlace
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import RunStatus
 from tests.unit.api.in_process import RUNS, SPEC, InProcess
-from tests.unit.checkpoint_places import committed_in
 
 
 async def test_runs_are_listed_newest_first_without_their_specs(service: InProcess) -> None:
@@ -227,6 +224,23 @@ async def test_half_a_character_in_a_clone_is_refused(service: InProcess) -> Non
     assert answer.status_code == 422
 
 
+async def test_a_checkpoint_is_taken_of_a_run_that_trains_and_asking_twice_is_asking_once(
+    service: InProcess,
+) -> None:
+    await service.submit("otter", train={**SPEC["train"], "steps": 10_000})  # type: ignore[dict-item]
+    early = await service.client.post(f"{RUNS}/otter/checkpoint")
+    assert (early.status_code, early.json()["code"]) == (409, "wrong-status")
+    for _ in range(4):
+        await service.round()
+    first, second = [await service.client.post(f"{RUNS}/otter/checkpoint") for _ in range(2)]
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["version"] == second.json()["version"]
+    for _ in range(3):
+        await service.round()
+    run = (await service.client.get(f"{RUNS}/otter")).json()
+    assert run["checkpoint"] is not None
+
+
 async def test_a_cancelled_run_is_retried_as_a_new_one(service: InProcess) -> None:
     await service.submit("otter")
     early = await service.client.post(f"{RUNS}/otter/retry")
@@ -235,22 +249,6 @@ async def test_a_cancelled_run_is_retried_as_a_new_one(service: InProcess) -> No
     answer = await service.client.post(f"{RUNS}/otter/retry")
     assert (answer.status_code, answer.json()["status"]) == (202, "QUEUED")
     assert answer.json()["name"].startswith("otter-r")
-
-
-async def test_a_retry_whose_location_has_checkpoints_of_another_run_is_refused_as_a_submit_is(
-    service: InProcess,
-) -> None:
-    location = service.folder / "elsewhere"
-    await service.submit("otter", checkpoint={"location": str(location)})
-    await service.client.post(f"{RUNS}/otter/cancel")
-    committed_in(LocalPlace(location / "otter-r1"), 4)
-    answer = await service.client.post(f"{RUNS}/otter/retry")
-    assert answer.status_code == 422
-    (error,) = answer.json()["errors"]
-    assert error["pointer"] == "/checkpoint/location"
-    assert "has the checkpoints of another run" in error["message"]
-    Catalog(LocalPlace(location / "otter-r1")).remove(4)
-    assert (await service.client.post(f"{RUNS}/otter/retry")).json()["name"] == "otter-r1"
 
 
 async def test_only_a_run_that_is_over_is_deleted_with_its_directory(service: InProcess) -> None:
