@@ -131,6 +131,9 @@ class Client:
     def cancel(self, reference: str) -> RunInfo:
         return self._verb(reference, "cancel")
 
+    def take_checkpoint(self, reference: str) -> RunInfo:
+        return self._verb(reference, "checkpoint")
+
     def scale(self, reference: str, workers: int | Mapping[str, int]) -> RunInfo:
         """To a number of workers, or to new bounds: `{"min": 2, "max": 4}`."""
         return self._verb(reference, "scale", {"workers": workers} if isinstance(workers, int) else workers)

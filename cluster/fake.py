@@ -124,6 +124,7 @@ class FakeCluster:
                 attempt=run.attempt,
                 workers_min=run.workers_min,
                 target=run.target,
+                checkpoint=run.checkpoint_wish,
                 stop=run.stop,
                 stop_message=run.message,
             )

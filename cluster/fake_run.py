@@ -79,6 +79,8 @@ class FakeController:
     """It does not obey a wish to stop."""
     alive: bool = True
     _heard: Orders | None = None
+    _answered: int = 0
+    """The newest wish for a checkpoint that it fulfilled."""
     _formed: tuple[str, ...] = ()
     _next_worker: int = 0
 
@@ -166,6 +168,9 @@ class FakeController:
             return
         total = self.folder.state.total_steps or 0
         self.folder.write(now, step=min(total, self._step + self.steps_per_tick))
+        if orders is not None and orders.checkpoint not in (0, self._answered):
+            self._answered = orders.checkpoint
+            self._checkpoint(now, wish=orders.checkpoint)
         if self._step >= total:
             self.finish(now)
 
@@ -219,11 +224,11 @@ class FakeController:
             source="fresh",
         )
 
-    def _checkpoint(self, now: datetime) -> None:
+    def _checkpoint(self, now: datetime, **facts: Any) -> None:
         path = f"checkpoints/step-{self._step:08}"
         self.folder.write(now, checkpoint=path)
         message = f"checkpoint of step {self._step} is committed"
-        self.folder.event(EventKind.CHECKPOINT_COMMITTED, message, now, step=self._step, path=path)
+        self.folder.event(EventKind.CHECKPOINT_COMMITTED, message, now, step=self._step, path=path, **facts)
 
     def _end(self, reason: EndReason, message: str, now: datetime) -> None:
         self.folder.conclude(reason, message, now)

@@ -15,6 +15,7 @@ from api.checkpoints import (
 from api.cli.places import seen_directory, service_for, storage_or_default
 from api.client import Client
 from api.client_types import RunInfo
+from orchestrator.domain.errors import WrongStatus
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 
@@ -38,6 +39,10 @@ class Checkpoints(Protocol):
 
     def check(self, step: int) -> dict[str, Any]:
         """Reads all of it; `problem` is None where it is whole."""
+        ...
+
+    def take(self) -> None:
+        """At the next step. Raises WrongStatus where nobody can ask the run for one."""
         ...
 
     def remove(self, step: int) -> None:
@@ -65,6 +70,14 @@ class CheckpointsHere:
 
     def check(self, step: int) -> dict[str, Any]:
         return check_checkpoint(self._run, step).content()
+
+    def take(self) -> None:
+        every = self.spec().checkpoint.every
+        raise WrongStatus(
+            f"only a service asks a run for a checkpoint; without one {self.name} takes it every {every}"
+            " steps, and a last one on Ctrl-C",
+            hint="`tumbler up` and `tumbler submit` give a run to a service",
+        )
 
     def remove(self, step: int) -> None:
         remove_checkpoint(self._run, step, over=self._run.read_status().status.terminal)
@@ -94,6 +107,9 @@ class CheckpointsServed:
 
     def check(self, step: int) -> dict[str, Any]:
         return self._service.verify_checkpoint(self.run.id, step)
+
+    def take(self) -> None:
+        self._service.take_checkpoint(self.run.id)
 
     def remove(self, step: int) -> None:
         self._service.delete_checkpoint(self.run.id, step)

@@ -1,4 +1,5 @@
-"""`tumbler checkpoint`: what of a run can be restored, whether it is whole, and how it is taken away."""
+"""`tumbler checkpoint`: what of a run can be restored, whether it is whole, one more, and one to take
+away."""
 
 from typing import Annotated
 
@@ -78,6 +79,16 @@ def verify(
     if output is not Format.TABLE:
         put(results, {}, output)
     return 0 if all(result["problem"] is None for result in results) else 1
+
+
+@checkpoint.command
+def take(run: Reference, /, *, storage: Folder = None) -> None:
+    """Take a checkpoint of a run of the service now, at its next step; training goes on meanwhile."""
+    with checkpoints_of_owner(run, storage) as found:
+        found.take()
+        tell(
+            f"{found.name} takes a checkpoint at its next step; `tumbler checkpoint ls {found.name}` lists it"
+        )
 
 
 @checkpoint.command

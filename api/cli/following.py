@@ -15,7 +15,9 @@ from orchestrator.domain.errors import RunCancelled, RunFailed, RunNotFound
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.status import RunStatus
 
-_OF_THE_SERVICE = frozenset({"attempt-started", "attempt-ended", "run-scaled", "run-changed"})
+_OF_THE_SERVICE = frozenset(
+    {"attempt-started", "attempt-ended", "run-scaled", "run-changed", "checkpoint-requested"}
+)
 SHOWN_EVENTS = 8
 
 

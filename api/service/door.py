@@ -128,6 +128,14 @@ def check_clone(spec_json: str, overrides: Mapping[str, Any], name: str | None =
     return {**others, _FROM: pinned.train.from_checkpoint}
 
 
+def check_retry(spec: RunSpec) -> None:
+    """A run under a new name may find checkpoints of another at its location, and its source gone. Raises
+    SpecError; takes as long as the storage does."""
+    _, problems = settle(spec, storage_path(spec.checkpoint.storage))
+    if problems:
+        raise SpecError(problems)
+
+
 def _put(values: Any, path: list[str], value: Any) -> None:
     """Sections are merged, anything else is replaced; what is no section becomes one."""
     *parents, last = path

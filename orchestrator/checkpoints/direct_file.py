@@ -6,19 +6,17 @@ import mmap
 import os
 from pathlib import Path
 
-from orchestrator.domain.disk import storage_errors
-
 
 class DirectFile:
     """Writes past the page cache as long as it is given whole pages in memory that begins with a page: for a
     large file that costs a tenth of the processor's time."""
 
-    def __init__(self, aside: Path, path: Path) -> None:
-        self._path = path
-        self._descriptor, self._direct = _created(aside)
+    def __init__(self, path: Path) -> None:
+        """Makes a new file; every method raises OSError."""
+        self._descriptor, self._direct = _created(path)
 
     def write(self, content: bytes | memoryview, /) -> None:
-        with storage_errors("write", self._path), memoryview(content) as left:
+        with memoryview(content) as left:
             done = self._write_direct(left)
             while done < len(left):
                 done += os.write(self._descriptor, left[done:])
@@ -53,15 +51,15 @@ class DirectFile:
         return done
 
 
-def _created(aside: Path) -> tuple[int, bool]:
+def _created(path: Path) -> tuple[int, bool]:
     """(descriptor of a new file, whether it takes direct writes)."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     direct = getattr(os, "O_DIRECT", 0)
     try:
-        return os.open(aside, flags | direct, 0o644), bool(direct)
+        return os.open(path, flags | direct, 0o644), bool(direct)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
         # The file system has no such thing, and some leave the file behind all the same.
-        aside.unlink(missing_ok=True)
-        return os.open(aside, flags, 0o644), False
+        path.unlink(missing_ok=True)
+        return os.open(path, flags, 0o644), False

@@ -77,7 +77,7 @@ class LocalPlace:
 
     def names(self, folder: str) -> list[str]:
         path = self.folder / folder
-        with storage_errors("list", path):
+        with _errors("list", path):
             try:
                 found = os.listdir(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -86,7 +86,7 @@ class LocalPlace:
 
     def size(self, name: str) -> int | None:
         path = self.folder / name
-        with storage_errors("read", path):
+        with _errors("read", path):
             try:
                 return path.stat().st_size if path.is_file() else None
             except (FileNotFoundError, NotADirectoryError):
@@ -120,24 +120,24 @@ class LocalPlace:
     def open_write(self, name: str) -> Iterator[Sink]:
         path = self.folder / name
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with storage_errors("write", path):
+        with _errors("write", path):
             _make_folder(path.parent)
-            sink = DirectFile(aside, path)
+            file = DirectFile(aside)
         try:
-            yield sink
-            with storage_errors("write", path):
-                sink.close()
+            yield _LocalSink(file, path)
+            with _errors("write", path):
+                file.close()
                 aside.replace(path)
                 sync_path(path.parent)
         except BaseException:
-            sink.abandon()
+            file.abandon()
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
             raise
 
     def remove(self, name: str) -> None:
         path = self.folder / name
-        with storage_errors("remove", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with _errors("remove", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -150,15 +150,30 @@ class LocalPlace:
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[BinaryIO]:
         path = self.folder / name
-        with storage_errors("read", path):
+        with _errors("read", path):
             try:
                 file = path.open("rb")
             except (FileNotFoundError, NotADirectoryError):
                 file = None
         if file is None:
             raise FileNotFoundError(2, "No such file", str(path))
-        with file, storage_errors("read", path):
+        with file, _errors("read", path):
             yield file
+
+
+class _LocalSink:
+    def __init__(self, file: DirectFile, path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def write(self, content: bytes | memoryview, /) -> None:
+        with _errors("write", self._path):
+            self._file.write(content)
+
+
+def _errors(action: str, path: Path) -> AbstractContextManager[None]:
+    """Checkpoints of a run directory can be put elsewhere by the same setting."""
+    return storage_errors(action, path, setting="checkpoint.location")
 
 
 def _make_folder(folder: Path) -> None:

@@ -29,8 +29,7 @@ def settle(spec: RunSpec, storage: Path) -> tuple[RunSpec, list[Problem]]:
         try:
             _check_location(spec, spec.checkpoint.location, storage / spec.name)
         except TumblerError as error:
-            # Its hint would be about checkpoint.storage.
-            problems.append(Problem("checkpoint.location", error.message))
+            problems.append(Problem("checkpoint.location", _sentence(error)))
     if spec.train.from_checkpoint is not None:
         try:
             train = {"from_checkpoint": _pinned(spec, spec.train.from_checkpoint, storage)}

@@ -82,7 +82,7 @@ class Hands:
     async def put_orders(self, run: Run) -> None:
         """Into its run directory, unless they are there."""
         memory = self.memories.of(run)
-        wanted = (run.attempt, run.workers_min, run.target, run.stop)
+        wanted = (run.attempt, run.workers_min, run.target, run.checkpoint_wish, run.stop)
         if memory.ordered != wanted:
             await asyncio.to_thread(self.files.order, run)
             memory.ordered = wanted

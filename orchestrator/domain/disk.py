@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from orchestrator.domain.errors import DiskFull, StorageError
 
-_FULL = "free some space there, or set checkpoint.storage to another disk"
-_DENIED = "give this user write access, or set checkpoint.storage to a folder it may write to"
+_FULL = "free some space there, or set {setting} to another disk"
+_DENIED = "give this user write access, or set {setting} to a folder it may write to"
+_OTHER = "check that the disk is there, or set {setting} to another"
 _FIXES = MappingProxyType(
     {
         errno.ENOSPC: _FULL,
@@ -18,22 +19,20 @@ _FIXES = MappingProxyType(
         errno.EACCES: _DENIED,
         errno.EPERM: _DENIED,
         errno.EROFS: _DENIED,
-        errno.ENOTDIR: "a file stands where a folder must be: move it, or choose another checkpoint.storage",
+        errno.ENOTDIR: "a file stands where a folder must be: move it, or choose another {setting}",
     }
 )
 
 
 @contextlib.contextmanager
-def storage_errors(action: str, path: Path) -> Iterator[None]:
+def storage_errors(action: str, path: Path, *, setting: str = "checkpoint.storage") -> Iterator[None]:
     """Turns an OSError of the body into StorageError `cannot ACTION PATH: REASON`, with the fix as its hint;
-    into DiskFull where that is the reason.
+    into DiskFull where that is the reason. `setting` of the spec is where another place is named.
     """
     try:
         yield
     except OSError as error:
-        fix = _FIXES.get(
-            error.errno or 0, "check that the disk is there, or set checkpoint.storage to another"
-        )
+        fix = _FIXES.get(error.errno or 0, _OTHER).format(setting=setting)
         kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
         raise kind(f"cannot {action} {path}: {error.strerror or error}", hint=fix) from error
 

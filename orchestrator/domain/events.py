@@ -46,6 +46,7 @@ class EventKind(StrEnum):
     RUN_SUBMITTED = "run-submitted"
     RUN_SCALED = "run-scaled"
     RUN_CHANGED = "run-changed"
+    CHECKPOINT_REQUESTED = "checkpoint-requested"
     STATUS_MOVED = "status-moved"
     ATTEMPT_STARTED = "attempt-started"
     ATTEMPT_ENDED = "attempt-ended"

@@ -103,6 +103,29 @@ def cancel(run: Run, now: datetime, message: str = "") -> Change | None:
             raise wrong_status(run, "cancelled")
 
 
+def take_checkpoint(run: Run, now: datetime) -> Change | None:
+    """A checkpoint at the next step boundary. While one is wished for, a second wish is the same one."""
+    if run.active and run.spec.task is None:
+        raise WrongStatus(
+            f"run {run.name} is an entrypoint or a command, and only its own code takes checkpoints",
+            hint="a run of a task can be asked for one",
+        )
+    match run.status:
+        case RunStatus.STARTING | RunStatus.RUNNING | RunStatus.QUEUED if run.checkpoint_wish:
+            return None
+        case RunStatus.STARTING | RunStatus.RUNNING if run.stop is None:
+            happened = event(
+                EventKind.CHECKPOINT_REQUESTED,
+                "a checkpoint is wished for at the next step",
+                now=now,
+                attempt=run.attempt,
+                wish=run.event_seq + 1,
+            )
+            return Change(run.with_(checkpoint_wish=run.event_seq + 1, updated=timestamp(now)), (happened,))
+        case _:
+            raise wrong_status(run, "asked for a checkpoint")
+
+
 def scale_to(run: Run, workers: int, now: datetime) -> Change | None:
     """At most so many workers; `workers_min` follows where it is above."""
     return scale(run, min(run.workers_min, workers), workers, now)
@@ -195,6 +218,8 @@ def move(
 ) -> Change:
     """To another status, with the one event that every move makes. Raises ValueError for an illegal move."""
     cause = check_move(run.status, status)
+    if status is RunStatus.PAUSED or status.terminal:
+        changes["checkpoint_wish"] = 0  # what ended left a last one; after a loss the next attempt owes it
     happened = event(
         EventKind.STATUS_MOVED,
         f"the run is {status}: {message or cause}",

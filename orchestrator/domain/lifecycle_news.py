@@ -30,6 +30,8 @@ def heard(
     changes: dict[str, Any] = {}
     if new:
         changes["outbox_seq"] = new[-1]["seq"]
+    if run.checkpoint_wish and any(happened.get("wish") == run.checkpoint_wish for happened in new):
+        changes["checkpoint_wish"] = 0
     if state is not None:
         changes |= _told_by(run, state)
     trains = state is not None and (state.status is RunStatus.RUNNING or state.generation > 0)

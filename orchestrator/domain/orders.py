@@ -19,6 +19,8 @@ class Orders(BaseModel):
     workers_min: int
     target: int
     """How many workers are granted now; at least `workers_min`."""
+    checkpoint: int = 0
+    """Number of the wish for a checkpoint now, which is never used again; 0 where none is open."""
     stop: EndReason | None = None
     """Leave at the next step boundary with a last checkpoint, and end the attempt for this reason."""
     stop_message: str = ""

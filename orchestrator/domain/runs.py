@@ -78,6 +78,8 @@ class Run:
     stop: EndReason | None = None
     """Why the living attempt was asked to stop; None while nobody wishes it."""
     stop_since: str | None = None
+    checkpoint_wish: int = 0
+    """Number of the wish for a checkpoint now, that of its event; 0 where none is open."""
     package: str | None = None
     """SHA-256 of the code archive that was uploaded for it; None where no code of the user's is shipped."""
     progress: Progress = Progress()

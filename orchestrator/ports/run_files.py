@@ -33,7 +33,7 @@ class RunFiles(Protocol):
         ...
 
     def order(self, run: Run) -> None:
-        """Put the run's wanted state (`target`, `workers_min`, `stop`) into its orders."""
+        """Put the run's wanted state (`target`, `workers_min`, `checkpoint_wish`, `stop`) into its orders."""
         ...
 
     def beat(self, run: Run) -> None:

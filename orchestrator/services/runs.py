@@ -1,5 +1,6 @@
 """What users ask of runs: each method is one request, and what it returned is on the disk."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -41,6 +42,10 @@ def ignore(run_id: str) -> None:
     """Nobody wants to know."""
 
 
+def accept(spec: RunSpec) -> None:
+    """Whatever it is."""
+
+
 class RunService:
     """A `reference` is an id, a name, or a unique prefix of either; RunNotFound where it is none.
 
@@ -76,6 +81,10 @@ class RunService:
 
     async def cancel(self, reference: str) -> Run:
         return await self._change(reference, lambda run: lifecycle.cancel(run, self._clock()))
+
+    async def take_checkpoint(self, reference: str) -> Run:
+        """At the next step boundary; an event with the number of the wish tells what became of it."""
+        return await self._change(reference, lambda run: lifecycle.take_checkpoint(run, self._clock()))
 
     async def scale(self, reference: str, workers: int | Workers) -> Run:
         """A number is the most, and the least follows where it is above. Raises SpecError for what it cannot
@@ -125,11 +134,12 @@ class RunService:
             values["name"] = name
         return (await self.submit(Submit(RunSpec.parse(values), run.package))).run
 
-    async def retry(self, reference: str) -> Run:
+    async def retry(self, reference: str, check: Callable[[RunSpec], None] = accept) -> Run:
         """Do it again under the name NAME-r1, NAME-r2 and so on, from step 0: checkpoints belong to the run
         directory that made them, together with the ledger that says how they came about.
 
-        Only a run that failed or was cancelled. While a retry of it lives, that one is returned.
+        Only a run that failed or was cancelled. While a retry of it lives, that one is returned. `check`
+        sees the new spec first, in a thread, and may raise SpecError.
         """
         run = await self._record.find(reference)
         lifecycle.check_retriable(run)
@@ -142,6 +152,7 @@ class RunService:
             spec = RunSpec.parse(values)
             before = await self._named(spec.name)
             if before is None:
+                await asyncio.to_thread(check, spec)
                 try:
                     return (await self.submit(Submit(spec, run.package))).run
                 except RunExists:

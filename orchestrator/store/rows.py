@@ -27,6 +27,7 @@ _IN_BODY: Final = (
     "target",
     "stop",
     "stop_since",
+    "checkpoint_wish",
     "package",
     "outbox_seq",
     "event_seq",

@@ -54,6 +54,7 @@ class RunFolders:
             attempt=run.attempt,
             workers_min=run.workers_min,
             target=max(run.target, run.workers_min),
+            checkpoint=run.checkpoint_wish,
             stop=run.stop,
             stop_message=run.message if run.stop else "",
         )

@@ -84,13 +84,19 @@ class WriterHere:
 
 
 def save_parts(
-    folder: Path, state: TrainState, *, world_size: int = 1, attempt: int = 1, generation: int = 1
+    folder: Path,
+    state: TrainState,
+    *,
+    world_size: int = 1,
+    attempt: int = 1,
+    generation: int = 1,
+    ask: int = 0,
 ) -> list[Saved]:
     """What each member reports."""
     reports: list[Saved] = []
     for rank in range(world_size):
         saver = Saver(state, str(folder), SHARDS, reports.append, WriterHere())
-        saver.finish(Origin(f"w{rank}", attempt, generation, rank, world_size))
+        saver.finish(Origin(f"w{rank}", attempt, generation, rank, world_size, ask))
         saver.close()
     return reports
 

@@ -3,7 +3,7 @@
 import json
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from orchestrator.checkpoints.places import LocalPlace, Place, place_of
 from orchestrator.domain.errors import CheckpointError
 from tests.unit import saving
 from tests.unit.saving import OTHER_SPEC, SHARDS, SPEC, Tied, after, bits, save, save_parts, train
-from trainers.checkpoints.reading import read_state, restore_newest
+from trainers.checkpoints import reading
+from trainers.checkpoints.reading import read_model, read_state, restore_newest
 from trainers.checkpoints.saver import Origin, Saved, Saver
 from trainers.checkpoints.writer import Writer
 from trainers.checkpoints.writer_process import write_file
@@ -171,6 +172,47 @@ def test_a_part_that_is_not_of_the_manifest_does_not_make_a_whole_state(folder: 
     fewer = manifest.model_copy(update={"parts": manifest.parts[1:]})
     with pytest.raises(CheckpointError, match=r"step-00000002"):
         read_state(place_of(folder), fewer)
+
+
+def test_the_model_is_read_without_memory_for_the_optimizer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, expected = Catalog(place_of(folder)), after(2).model.state_dict()
+    memory: set[str] = set()
+    octets = reading._octets
+
+    def noted(tensors: Mapping[str, torch.Tensor], name: str) -> Any:
+        memory.update(tensors)
+        return octets(tensors, name)
+
+    monkeypatch.setattr(reading, "_octets", noted)
+    found = read_model(catalog.place, catalog.read(Committed(2, 1, 1)))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert found["decode.weight"] is found["encode.weight"]
+    assert memory == {f"model/{name}" for name in expected if name != "decode.weight"}
+
+
+@pytest.mark.parametrize("changed", ["model", "optimizer"])
+def test_the_model_is_not_read_from_a_checkpoint_that_is_damaged_anywhere(folder: Path, changed: str) -> None:
+    catalog = Catalog(place_of(folder))
+    path, octet = _place_of_a_number(folder, changed)
+    content = bytearray(path.read_bytes())
+    content[octet] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: it does not match its checksum"):
+        read_model(catalog.place, catalog.read(Committed(2, 1, 1)))
+
+
+def _place_of_a_number(folder: Path, section: str) -> tuple[Path, int]:
+    """A part of step 2 that holds a tensor of that section, and where a number of it lies."""
+    for path in sorted((folder / "step-00000002").glob("*/part-*.safetensors")):
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        for name, entry in json.loads(content[8 : 8 + length]).items():
+            if name.startswith(f"{section}/"):
+                return path, 8 + length + int(entry["data_offsets"][0])
+    raise AssertionError(f"no part holds a tensor of the {section}")
 
 
 class Views(nn.Module):

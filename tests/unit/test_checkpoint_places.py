@@ -150,6 +150,14 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(tmp_path: Path)
         check_writable(LocalPlace(tmp_path / "file" / "deep"))
 
 
+def test_the_hint_of_a_folder_names_the_setting_that_puts_checkpoints_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError) as caught:
+        check_writable(LocalPlace(tmp_path / "file"))
+    assert "checkpoint.location" in caught.value.hint
+    assert "checkpoint.storage" not in caught.value.hint
+
+
 def test_a_bucket_that_is_not_there_is_told_in_one_sentence(s3: str) -> None:
     place = place_of(s3.format("x").replace("checkpoints/", "nowhere/"))
     with pytest.raises(StorageError, match=r"^cannot write s3://nowhere/x/\.probe-\w+: .+") as caught:

@@ -11,6 +11,7 @@ import pytest
 from api.cli import places
 from api.cli.main import main
 from tests.unit.fake_rest import FakeRest, event_json, problem, run_json
+from tests.unit.recorded_run import RecordedRun
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,30 @@ def test_a_verb_at_the_wrong_time_is_a_conflict(
     rest.on("POST", f"/runs/otter/{verb}", problem(409, "wrong-status", "run 'otter' is SUCCEEDED"))
     assert main([verb, "otter"]) == 6
     assert capsys.readouterr().err == "run 'otter' is SUCCEEDED\n"
+
+
+def test_a_run_of_the_service_takes_a_checkpoint_when_it_is_asked(
+    rest: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest.has(run_json("otter"))
+    rest.on("POST", "/runs/id-otter/checkpoint", run_json("otter"))
+    assert main(["checkpoint", "take", "otter"]) == 0
+    assert rest.asked()[-1] == "POST /runs/id-otter/checkpoint"
+    assert "otter takes a checkpoint at its next step" in capsys.readouterr().err
+    rest.on("POST", "/runs/id-otter/checkpoint", problem(409, "wrong-status", "run otter is QUEUED"))
+    assert main(["checkpoint", "take", "otter"]) == 6
+
+
+def test_a_run_of_no_service_says_when_it_takes_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(places, "find_service", lambda: None)
+    run = RecordedRun(Path("runs"), "live").run
+    assert main(["checkpoint", "take", "live"]) == 6
+    said = capsys.readouterr().err
+    assert f"without one live takes it every {run.spec().checkpoint.every} steps" in said
+    assert "tumbler submit" in said
+    assert main(["checkpoint", "take", "nobody"]) == 4
 
 
 @pytest.mark.parametrize(

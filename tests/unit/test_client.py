@@ -38,6 +38,7 @@ def rest() -> FakeRest:
         (lambda client: client.pause("x"), "/runs/x/pause", {}),
         (lambda client: client.resume("x"), "/runs/x/resume", {}),
         (lambda client: client.cancel("x"), "/runs/x/cancel", {}),
+        (lambda client: client.take_checkpoint("x"), "/runs/x/checkpoint", {}),
         (lambda client: client.scale("x", 3), "/runs/x/scale", {"workers": 3}),
         (lambda client: client.scale("x", {"min": 1, "max": 4}), "/runs/x/scale", {"min": 1, "max": 4}),
         (lambda client: client.retry("x"), "/runs/x/retry", {}),

@@ -11,7 +11,8 @@ from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.spec import RunSpec
 from tests.unit.saving import SHARDS, after, save_parts
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import PartsWritten
+from trainers.elastic.messages import CheckpointFailed, PartsWritten
+from trainers.ray_train.checkpoint_wish import CheckpointWish
 from trainers.ray_train.commits import CommitDesk
 from trainers.ray_train.happenings import CheckpointCommitted, CommitFailed, Happening
 
@@ -30,11 +31,12 @@ class Desk:
         )
         self.told: list[Happening] = []
         self.recorded: list[Happening] = []
+        self.wish = CheckpointWish()
         self.job = WorkerJob(spec, folder, folder, attempt)
-        self.desk = CommitDesk(self.job, self, self.told.append)
+        self.desk = CommitDesk(self.job, self, self.wish, self.told.append)
         self.catalog = Catalog(place_of(self.job.checkpoints))
 
-    def parts(self, step: int, world_size: int = 2, generation: int = 1) -> list[PartsWritten]:
+    def parts(self, step: int, world_size: int = 2, generation: int = 1, ask: int = 0) -> list[PartsWritten]:
         state = after(1)
         state.step = step
         state.metrics = {"val_loss": abs(step - 30.0)}
@@ -44,6 +46,7 @@ class Desk:
             world_size=world_size,
             attempt=self.job.attempt,
             generation=generation,
+            ask=ask,
         )
         return [report for report in reports if isinstance(report, PartsWritten)]
 
@@ -135,3 +138,42 @@ async def test_parts_of_a_member_that_was_lost_are_swept_away_with_the_next_comm
     await desk.settle()
     assert desk.steps() == [20]
     assert desk.catalog.place.names("") == ["step-00000020"]
+
+
+async def test_the_checkpoint_that_answers_a_wish_says_so_and_no_other(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.wish.want(7)
+    for part in (*desk.parts(10), *desk.parts(13, ask=1), *desk.parts(20, ask=1)):
+        desk.desk.hear(part)
+    told = await desk.settle()
+    assert [(news.step, news.wish) for news in told if isinstance(news, CheckpointCommitted)] == [
+        (10, 0),
+        (13, 7),
+        (20, 0),
+    ]
+    assert desk.wish.ask == 0
+
+
+async def test_a_wish_that_a_member_could_not_write_is_over_with_its_reason(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    failed = CheckpointFailed("w1", 1, 13, "no space left", 1)
+    desk.desk.hear(failed)
+    assert desk.recorded == []
+    desk.wish.want(7)
+    desk.desk.hear(CheckpointFailed("w1", 1, 10, "no space left"))
+    desk.desk.hear(failed)
+    desk.desk.hear(failed)
+    assert desk.recorded == [CommitFailed(13, "no space left", 7)]
+
+
+async def test_a_wish_whose_commit_is_refused_is_over_too(tmp_path: Path) -> None:
+    old, new = Desk(tmp_path, attempt=1), Desk(tmp_path, attempt=2)
+    for part in new.parts(10):
+        new.desk.take(part)
+    await new.settle()
+    old.wish.want(7)
+    for part in old.parts(10, ask=1):
+        old.desk.hear(part)
+    (news,) = await old.settle()
+    assert isinstance(news, CommitFailed)
+    assert news.wish == 7

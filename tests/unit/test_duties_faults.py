@@ -73,7 +73,7 @@ def test_a_step_that_one_survivor_had_applied_and_rank_0_had_not_is_told_all_the
         state.newest_point = point(state.step)
         here = Surroundings(f"w{group.rank}", "127.0.0.1", "gloo", 5.0, meeting_place=None)  # type: ignore[arg-type]
         steps: Any = SimpleNamespace(state=state, num_steps=10)
-        duty: Any = SimpleNamespace(formed=lambda step, committed: None)
+        duty: Any = SimpleNamespace(answered=0, formed=lambda step, committed, answered: None)
         off = Verification(state, 0, lambda: state.model)
         loop = TrainingLoop(
             here,
@@ -103,11 +103,11 @@ def test_a_step_that_the_group_came_from_is_not_saved_again_and_any_other_is(tmp
 
     def work(group: ElasticGroup) -> None:
         first = duties(came, tmp_path, reports, "w1")
-        first.formed(10, {10})
+        first.formed(10, {10}, 0)
         first.at_step_boundary(group, 2)
         assert not [report for report in reports if isinstance(report, PartsWritten)]
         second = duties(gets_there, tmp_path, reports, "w2")
-        second.formed(7, {10, 5})
+        second.formed(7, {10, 5}, 0)
         gets_there.evaluated_step = 10
         second.at_step_boundary(group, 3)
         assert second.finish(group, 3, stopped=True).saved is not None

@@ -15,7 +15,7 @@ from orchestrator.domain.status import EndReason, RunStatus
 from orchestrator.domain.vigil import Hung, Phase
 from trainers.elastic.messages import Formed, ReplicasDiffer, StepNotFinite, StepPoint, StepsDone
 from trainers.ray_train.guards import Guards
-from trainers.ray_train.happenings import End, GoOn
+from trainers.ray_train.happenings import End, GoOn, StillBroken
 from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.muster import Muster
 from trainers.recorder import Recorder
@@ -187,3 +187,16 @@ def test_a_straggler_that_is_replaced_leaves_when_its_replacement_is_warm(tmp_pa
     assert post.roster.phase("w2") is WorkerPhase.RETIRING
     assert post.published[-1][-1] is False, "it leaves at a step boundary"
     assert post.roster.missing() == 0
+
+
+def test_a_group_that_failed_without_a_death_meets_again_without_those_who_did_not_show_up(
+    tmp_path: Path,
+) -> None:
+    post = Post(tmp_path)
+    assert isinstance(post.guards.handle(StillBroken(1, "a timeout", ("w3",))), GoOn)
+    assert post.next_generation() == Generation(2, ("w1", "w2"))
+    assert [event["worker"] for event in post.events("worker-hung")] == ["w3"]
+    post.guards.handle(StillBroken(1, "a timeout", ("w2",)))
+    assert post.next_generation() is None, "that was explained"
+    post.guards.handle(StillBroken(2, "connection closed", ()))
+    assert post.next_generation() == Generation(3, ("w1", "w2"))

@@ -251,3 +251,43 @@ def test_the_deadline_counts_from_the_first_generation() -> None:
     waiting = made(attempts.deadline_passed(run_in(RunStatus.QUEUED, **begun), late)).run
     assert (waiting.status, waiting.reason) == (RunStatus.FAILED, "DeadlineExceeded")
     assert attempts.deadline_passed(run_in(RunStatus.PAUSED, **begun), late) is None
+
+
+@pytest.mark.parametrize("status", [RunStatus.STARTING, RunStatus.RUNNING])
+def test_a_checkpoint_is_wished_for_once_while_the_wish_is_open(status: RunStatus) -> None:
+    change = made(verbs.take_checkpoint(run_in(status, event_seq=4), NOW))
+    assert change.run.checkpoint_wish == 5
+    (happened,) = change.events
+    assert (happened["kind"], happened["wish"]) == ("checkpoint-requested", 5)
+    assert verbs.take_checkpoint(change.run, NOW) is None
+    assert verbs.take_checkpoint(change.run.with_(status=RunStatus.QUEUED), NOW) is None, "it was lost"
+
+
+@pytest.mark.parametrize(
+    "status", [status for status in RunStatus if status not in (RunStatus.STARTING, RunStatus.RUNNING)]
+)
+def test_who_does_not_train_cannot_be_asked_for_a_checkpoint(status: RunStatus) -> None:
+    with pytest.raises(WrongStatus, match=f"is {status} and cannot be asked for a checkpoint") as caught:
+        verbs.take_checkpoint(run_in(status), NOW)
+    assert caught.value.hint
+
+
+def test_a_run_that_is_being_ended_or_saves_by_itself_cannot_be_asked_for_a_checkpoint() -> None:
+    with pytest.raises(WrongStatus, match="being ended"):
+        verbs.take_checkpoint(run_in(RunStatus.RUNNING, stop=EndReason.DEADLINE_EXCEEDED), NOW)
+    stock = run_in(RunStatus.RUNNING, spec_json=spec_of("otter", task=None, command="x").plain_json())
+    with pytest.raises(WrongStatus, match="only its own code takes checkpoints"):
+        verbs.take_checkpoint(stock, NOW)
+
+
+def test_the_wish_for_a_checkpoint_is_over_when_it_is_told_of_and_outlives_a_lost_attempt() -> None:
+    run = run_in(RunStatus.RUNNING, checkpoint_wish=5)
+    other = event(EventKind.CHECKPOINT_COMMITTED, "of a step", now=NOW) | {"seq": 1}
+    assert made(heard(run, None, [other], NOW)).run.checkpoint_wish == 5
+    assert made(heard(run, None, [other | {"wish": 5}], NOW)).run.checkpoint_wish == 0
+    assert made(heard(run, None, [other | {"wish": 4}], NOW)).run.checkpoint_wish == 5
+    lost = ended(run, EndReason.CONTROLLER_LOST)
+    assert (lost.status, lost.checkpoint_wish) == (RunStatus.QUEUED, 5)
+    assert made(verbs.pause(lost, NOW)).run.checkpoint_wish == 0
+    for reason in (EndReason.USER_PAUSED, EndReason.FINISHED, EndReason.USER_CANCELLED):
+        assert ended(run, reason).checkpoint_wish == 0

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -6,7 +7,7 @@ from orchestrator.domain.orders import Orders
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import EndReason
-from trainers.ray_train.happenings import StopRequested, TargetChanged
+from trainers.ray_train.happenings import CheckpointWanted, StopRequested, TargetChanged
 from trainers.ray_train.lookout import Lookout, Sight, orders_for, standing_orders, wishes
 
 SPEC = RunSpec.parse({"name": "otter", "task": "language_model", "workers": "1:4"})
@@ -22,8 +23,8 @@ def lookout(run: RunDirectory) -> Lookout:
     return Lookout(run, attempt=2)
 
 
-def orders(target: int = 4, *, attempt: int = 2, minimum: int = 1, stop: EndReason | None = None) -> Orders:
-    return Orders(attempt=attempt, workers_min=minimum, target=target, stop=stop)
+def orders(target: int = 4, *, attempt: int = 2, minimum: int = 1, **wish: Any) -> Orders:
+    return Orders(attempt=attempt, workers_min=minimum, target=target, **wish)
 
 
 def test_where_no_service_wrote_anything_there_is_nothing_to_see(lookout: Lookout) -> None:
@@ -70,6 +71,14 @@ def test_a_new_target_or_a_new_minimum_is_a_wish() -> None:
 
 def test_a_target_below_the_minimum_means_the_minimum() -> None:
     assert wishes(orders(4), orders(1, minimum=2)) == [TargetChanged(2, 2)]
+
+
+def test_a_checkpoint_is_wished_once_and_its_number_tells_it_from_the_next() -> None:
+    asked = orders(checkpoint=7)
+    assert wishes(standing_orders(SPEC, 2), asked) == [CheckpointWanted(7)], "also by an older attempt"
+    assert wishes(asked, orders(2, checkpoint=7)) == [TargetChanged(2, 1)]
+    assert wishes(asked, orders()) == []
+    assert wishes(asked, orders(checkpoint=9)) == [CheckpointWanted(9)]
 
 
 def test_a_stop_is_wished_once_with_its_reason() -> None:

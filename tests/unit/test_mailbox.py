@@ -48,6 +48,18 @@ def test_a_worker_that_waits_wakes_with_a_newer_generation_and_sleeps_through_it
     assert mailbox.wait_newer_than(3) == offer(4), "already there"
 
 
+def test_of_the_asks_for_a_checkpoint_the_one_that_was_said_last_counts() -> None:
+    mailbox = Mailbox()
+    assert mailbox.ask == 0
+    mailbox.ask_for_checkpoint(1)
+    assert mailbox.ask == 1
+    mailbox.offer(replace(offer(2), ask=2))
+    mailbox.offer(replace(offer(1), ask=1))
+    assert mailbox.ask == 2, "an older generation says nothing"
+    mailbox.offer(offer(3))
+    assert mailbox.ask == 0, "it is answered"
+
+
 def test_a_wish_to_stop_wakes_a_worker_for_which_no_generation_comes(
     apart: Apart, monkeypatch: pytest.MonkeyPatch
 ) -> None:

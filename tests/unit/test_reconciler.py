@@ -230,3 +230,34 @@ async def test_a_job_that_is_stopped_with_rays_tools_is_a_cancel() -> None:
     await world.until("otter", CANCELLED)
     assert (await world.moves("otter"))[-2:] == ["CANCELLING", "CANCELLED"]
     assert world.cluster.drivers()[f"{run.id}-1-1"].state is DriverState.STOPPED
+
+
+async def test_a_checkpoint_is_taken_once_for_each_wish() -> None:
+    world = World(4)
+    await world.running("otter", train={"steps": 10_000})
+    for _ in range(2):
+        await world.service.take_checkpoint("otter")
+        asked = await world.service.take_checkpoint("otter")
+        assert asked.checkpoint_wish > 0
+        await world.turn(4)
+        assert (await world.run("otter")).checkpoint_wish == 0
+    events = [event for event in await world.events("otter") if event.kind.startswith("checkpoint-")]
+    kinds = [event.kind for event in events]
+    assert kinds == ["checkpoint-requested", "checkpoint-committed"] * 2
+    first, done, second, again = (event.facts["wish"] for event in events)
+    assert first == done == events[0].seq
+    assert second == again == events[2].seq
+
+
+async def test_a_wish_for_a_checkpoint_survives_the_attempt_and_the_service() -> None:
+    world = World(4)
+    run = await world.running("otter", train={"steps": 10_000})
+    await world.service.take_checkpoint("otter")
+    world.cluster.kill_controller("otter")
+    world.cluster.fail_driver(f"{run.id}-1-1")
+    world.reconciler = world.new_reconciler()
+    await world.turn(12)
+    run = await world.run("otter")
+    assert (run.attempt, run.checkpoint_wish) == (2, 0)
+    (done,) = [event for event in await world.events("otter") if event.kind == "checkpoint-committed"]
+    assert done.attempt == 2

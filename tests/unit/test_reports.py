@@ -187,3 +187,18 @@ def test_skipped_steps_are_counted_and_told_ever_more_rarely(desk: Desk) -> None
     told = [event for event in desk.events() if event["kind"] == "step-skipped"]
     assert [event["count"] for event in told] == [1, 2, 3, 4, 8, 16]
     assert desk.recorder.state.metrics["steps_skipped"] == 20.0
+
+
+def test_what_became_of_a_wish_for_a_checkpoint_is_told_with_its_number(desk: Desk) -> None:
+    desk.take(formed(1, 0))
+    desk.desk.checkpoint(committed(8))
+    desk.desk.checkpoint(replace(committed(8), wish=7))
+    desk.take(CheckpointFailed("w1", 1, 12, "no space left"))
+    desk.desk.checkpoint(CommitFailed(12, "no space left", 9))
+    told = [(event["kind"], event["step"], event.get("wish")) for event in desk.events()[-4:]]
+    assert told == [
+        ("checkpoint-committed", 8, None),
+        ("checkpoint-committed", 8, 7),
+        ("checkpoint-skipped", 12, None),
+        ("checkpoint-skipped", 12, 9),
+    ]

@@ -112,6 +112,8 @@ def test_orders_say_what_is_wanted_now(tmp_path: Path) -> None:
     assert directory(tmp_path).read_orders() is None
     files.order(run(tmp_path))
     assert directory(tmp_path).read_orders() == Orders(attempt=1, workers_min=1, target=2)
+    files.order(run(tmp_path).with_(checkpoint_wish=7))
+    assert directory(tmp_path).read_orders() == Orders(attempt=1, workers_min=1, target=2, checkpoint=7)
     files.order(run(tmp_path).with_(stop=EndReason.USER_PAUSED, message="ada paused it", target=1))
     assert directory(tmp_path).read_orders() == Orders(
         attempt=1, workers_min=1, target=1, stop=EndReason.USER_PAUSED, stop_message="ada paused it"

@@ -110,11 +110,11 @@ def test_flags_of_all_members_arrive_with_the_step() -> None:
     members = [runner(Still()) for _ in range(3)]
 
     def work(group: ElasticGroup) -> list[float]:
-        flags = torch.tensor([float(group.rank == 1), 1.0])
-        sums: list[float] = members[group.rank].step(group, flags, 1)[1].tolist()
-        return sums
+        flags = torch.tensor([float(group.rank == 1), float(group.rank)])
+        raised: list[float] = members[group.rank].step(group, flags, 1)[1].tolist()
+        return raised
 
-    assert gang(3, work) == [[1.0, 3.0]] * 3
+    assert gang(3, work) == [[1.0, 2.0]] * 3
 
 
 def test_a_task_that_is_not_deterministic_is_refused_where_bits_count() -> None:

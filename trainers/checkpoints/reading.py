@@ -23,19 +23,37 @@ from trainers.checkpoints.structure import from_json
 from trainers.elastic.state import TrainState
 
 _STRUCTURE: Final = "structure.json"
+_MODEL: Final = "model/"
+"""What the names of its tensors begin with; one that is tied to another of the state is the model's."""
 _BROKEN: Final = (ValueError, KeyError, TypeError, IndexError, RuntimeError)
 
 
 def read_state(place: Place, manifest: Manifest) -> dict[str, Any]:
     """The snapshot, for `TrainState.restore`. Raises CheckpointError in one sentence where a file is missing
     or damaged."""
+    return _read(place, manifest, "")
+
+
+def read_model(place: Place, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """The model's part of the snapshot, by the names of its `state_dict`; takes memory for nothing else.
+
+    All files are checked nevertheless. Raises CheckpointError.
+    """
+    model: dict[str, torch.Tensor] = _read(place, manifest, _MODEL)["model"]
+    return model
+
+
+def _read(place: Place, manifest: Manifest, wanted: str) -> dict[str, Any]:
+    """Tensors whose name does not begin with `wanted` have a shape and no numbers."""
     where = f"checkpoint {place.describe(step_folder(manifest.step))}"
     tensors: dict[str, torch.Tensor] = {}
 
     def made(described: Mapping[str, Any]) -> torch.Tensor:
-        name = described["tensor"]
+        name, shape, dtype = described["tensor"], described["shape"], DTYPES[described["dtype"]]
+        if not name.startswith(wanted):
+            return torch.empty(shape, dtype=dtype, device="meta")
         if name not in tensors:
-            tensors[name] = torch.empty(described["shape"], dtype=DTYPES[described["dtype"]])
+            tensors[name] = torch.empty(shape, dtype=dtype)
         return tensors[name]
 
     try:
@@ -44,7 +62,7 @@ def read_state(place: Place, manifest: Manifest) -> dict[str, Any]:
             snapshot = from_json(bytes(content), made)
         parts = [file for file in manifest.parts if file is not structure]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            filled = sum(pool.map(lambda file: _fill(place, manifest, file, tensors), parts))
+            filled = sum(pool.map(lambda file: _fill(place, manifest, file, tensors, wanted), parts))
     except (FileNotFoundError, StorageError) as error:
         raise CheckpointError(f"{where} lacks a file: {error}") from error
     except _BROKEN as error:
@@ -52,12 +70,6 @@ def read_state(place: Place, manifest: Manifest) -> dict[str, Any]:
     if filled != sum(tensor.nbytes for tensor in tensors.values()):
         raise CheckpointError(f"{where} does not hold all of the state")
     return snapshot
-
-
-def read_model(place: Place, manifest: Manifest) -> dict[str, torch.Tensor]:
-    """The model's part of the snapshot, by the names of its `state_dict`."""
-    model: dict[str, torch.Tensor] = read_state(place, manifest)["model"]
-    return model
 
 
 def restore_newest(
@@ -90,16 +102,22 @@ def _checked(place: Place, manifest: Manifest, file: PartFile) -> Iterator[memor
         yield content
 
 
-def _fill(place: Place, manifest: Manifest, file: PartFile, tensors: Mapping[str, torch.Tensor]) -> int:
-    """Copies the slices of one part into the tensors; returns how many bytes."""
+def _fill(
+    place: Place, manifest: Manifest, file: PartFile, tensors: Mapping[str, torch.Tensor], wanted: str
+) -> int:
+    """Copies the wanted slices of one part into the tensors; returns how many bytes."""
+    filled = 0
     with _checked(place, manifest, file) as content:
         length = int.from_bytes(content[:8], "little")
         entries = json.loads(bytes(content[8 : 8 + length]))
         for name, entry in entries.items():
+            if not name.startswith(wanted):
+                continue
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             with content[begin:end] as numbers:
                 np.copyto(_octets(tensors, name), np.frombuffer(numbers, np.uint8))
-        return sum(end - begin for begin, end in (entry["data_offsets"] for entry in entries.values()))
+            filled += end - begin
+    return filled
 
 
 def _octets(tensors: Mapping[str, torch.Tensor], name: str) -> Any:

@@ -35,6 +35,8 @@ class Origin:
     generation: int
     rank: int
     world_size: int
+    ask: int = 0
+    """That the checkpoint answers; 0 where it is due by itself."""
 
 
 Saved = PartsWritten | CheckpointFailed
@@ -186,6 +188,7 @@ class _Save:
             parameters_sha256=parameters,
             optimizer_sha256=optimizer,
             metrics=self.metrics,
+            ask=self.origin.ask,
         )
 
     def failed(self, error: BaseException) -> CheckpointFailed:
@@ -194,4 +197,4 @@ class _Save:
 
 def _failed(origin: Origin, step: int, error: BaseException) -> CheckpointFailed:
     reason = f"the checkpoint of step {step} was not written: {error}"
-    return CheckpointFailed(origin.worker_id, origin.generation, step, reason)
+    return CheckpointFailed(origin.worker_id, origin.generation, step, reason, origin.ask)

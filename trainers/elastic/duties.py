@@ -68,16 +68,32 @@ class Duties:
         self._progress = progress or Progress()
         self._formed_step = -1
         self._committed: frozenset[int] = frozenset()
+        self.answered = 0
+        """The newest ask for a checkpoint that this group, or one it came from, began to answer."""
+        self._ask = 0
 
     @property
     def checkpoint_due(self) -> bool:
         """At the step boundary where the state is now."""
-        return self._state.step > 0 and self._state.step % self._cadence.checkpoint_every == 0
+        step = self._state.step
+        return self._ask > 0 or (step > 0 and step % self._cadence.checkpoint_every == 0)
 
-    def formed(self, step: int, committed: Collection[int]) -> None:
-        """A generation goes on from `step`; `committed` are the steps of the checkpoints it was offered."""
+    def formed(self, step: int, committed: Collection[int], answered: int) -> None:
+        """A generation goes on from `step`; `committed` are the steps of the checkpoints it was offered,
+        `answered` is the newest ask that any of its members knows to be answered."""
         self._formed_step = step
         self._committed = frozenset(committed)
+        self.answered = answered
+        self._ask = 0
+
+    def unanswered(self, ask: int) -> int:
+        """The ask itself, or 0 where it was answered."""
+        return ask if ask > self.answered else 0
+
+    def answer(self, ask: int) -> None:
+        """At this step boundary, as all members do; 0 is none."""
+        self._ask = ask
+        self.answered = max(self.answered, ask)
 
     def at_step_boundary(self, group: ElasticGroup, generation: int) -> None:
         step, every = self._state.step, self._cadence.evaluate_every
@@ -85,6 +101,7 @@ class Duties:
             self._evaluate(group, generation)
         if self.checkpoint_due:
             self._save(group, generation)
+        self._ask = 0
 
     def finish(self, group: ElasticGroup, generation: int, *, stopped: bool) -> Finished:
         """The last duties; returns only when every member got here, and has its parts of the last checkpoint
@@ -165,4 +182,4 @@ class Duties:
         self._saver.begin(self._origin(group, generation))
 
     def _origin(self, group: ElasticGroup, generation: int) -> Origin:
-        return Origin(self._worker_id, self._attempt, generation, group.rank, group.size)
+        return Origin(self._worker_id, self._attempt, generation, group.rank, group.size, self._ask)

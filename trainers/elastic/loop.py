@@ -37,8 +37,9 @@ from trainers.elastic.watched_group import WatchedGroup
 Restore: TypeAlias = Callable[[TrainState, Sequence[Committed]], tuple[str | None, list[tuple[str, str]]]]
 """Restores the newest good one; its path, and (path, reason) of those passed over."""
 
-_SWITCH, _STOP, _PACES = 0, 1, 2
-"""Places of the flags; from the last one on, each rank has one for its pace."""
+_SWITCH, _STOP, _SAVE, _PACES = 0, 1, 2, 3
+"""Places of the flags; from the last one on, each rank has one for its pace. To save is the number of the
+ask, all others are wishes by yes or no."""
 _DIAGNOSE_EVERY_S = 10.0
 """To find who made a step not finite costs a part of a step."""
 
@@ -172,8 +173,9 @@ class TrainingLoop:
             agreed = agree_on_newest(group, self._state)
         if agreed.copied:
             self._points.take_copied(self._state.newest_point)
-        self._duties.formed(self._state.step, [found.step for found in offer.checkpoints])
-        begun_step = int(max(row.item() for row in group.gather(torch.tensor([self._begun_step]))))
+        mine = torch.tensor([self._begun_step, self._duties.answered])
+        begun_step, answered = torch.stack(group.gather(mine)).amax(dim=0).tolist()
+        self._duties.formed(self._state.step, [found.step for found in offer.checkpoints], answered)
         lost = max(begun_step, offer.recorded_step) - self._state.step
         self._points.go_on_from(self._state.step, offer.recorded_step)
         if group.rank == 0:
@@ -209,6 +211,8 @@ class TrainingLoop:
             raised = self._step(group, offer)
             last = state.step == self._steps.num_steps
             switch, stop = bool(raised[_SWITCH] > 0), bool(raised[_STOP] > 0)
+            if not switch or (stop and not last):  # else it is for the next generation
+                self._duties.answer(int(raised[_SAVE]))
             if group.rank == 0:
                 # A checkpoint must not be ahead of the record: what led to it could not be told any more.
                 due = self._duties.checkpoint_due
@@ -232,11 +236,12 @@ class TrainingLoop:
         return self._duties.finish(group, offer.generation, stopped=stopped)
 
     def _step(self, group: ElasticGroup, offer: Offer) -> torch.Tensor:
-        """Do the next step; returns the flags, summed over all members."""
+        """Do the next step; returns the flags, the greatest of all members."""
         first, last = self._steps.owned(group)
         flags = torch.zeros(_PACES + group.size)
         flags[_SWITCH] = self._mailbox.newer_than(offer.generation)
         flags[_STOP] = self._mailbox.stop_requested
+        flags[_SAVE] = self._duties.unanswered(self._mailbox.ask)
         flags[_PACES + group.rank] = self._progress.take_computed_s() / max(1, last - first)
         self._progress.enter(Phase.STEP if self._trained else Phase.FIRST_STEP)
         self._steps.may_skip = lambda step: self._on_nan == "skip" or step in offer.tolerated

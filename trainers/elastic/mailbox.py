@@ -19,6 +19,7 @@ class Mailbox:
         self._offer: Offer | None = None
         self._wake: Callable[[], None] | None = None
         self._stop = False
+        self._ask = 0
         self._profile: WorkerProfile | None = None
         self._outcome: Outcome | None = None
 
@@ -30,6 +31,7 @@ class Mailbox:
             if self._offer is not None and offer.generation <= self._offer.generation:
                 return
             self._offer = offer
+            self._ask = offer.ask
             wake = self._wake if offer.urgent else None
             self._wake = None if offer.urgent else self._wake
             self._changed.notify_all()
@@ -40,6 +42,11 @@ class Mailbox:
         with self._changed:
             self._stop = True
             self._changed.notify_all()
+
+    def ask_for_checkpoint(self, ask: int) -> None:
+        """At the next step boundary. What the controller said last counts, be it by an offer."""
+        with self._changed:
+            self._ask = ask
 
     def wait_warm(self) -> WorkerProfile | Outcome:
         """Block until the worker is warm, or is over without having become so."""
@@ -91,6 +98,12 @@ class Mailbox:
     def stop_requested(self) -> bool:
         with self._changed:
             return self._stop
+
+    @property
+    def ask(self) -> int:
+        """Number of the checkpoint that is asked for; 0 for none."""
+        with self._changed:
+            return self._ask
 
     def wait_newer_than(self, generation: int) -> Offer | None:
         """Block until a newer generation is offered; None when the worker is asked to stop and none comes."""

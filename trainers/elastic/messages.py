@@ -29,6 +29,8 @@ class Offer:
     """A member of the generation before is gone, or is to be waited for no longer."""
     tolerated: tuple[int, ...] = ()
     """Steps that were rolled back because they were not finite; if they are so again, they are skipped."""
+    ask: int = 0
+    """Number of the checkpoint that members are asked for at the next step boundary; 0 for none."""
 
     def rank(self, worker_id: str) -> int | None:
         return self.members.index(worker_id) if worker_id in self.members else None
@@ -179,6 +181,8 @@ class PartsWritten:
     optimizer_sha256: str | None
     metrics: Mapping[str, float]
     """Of the newest evaluation."""
+    ask: int = 0
+    """That it answers; 0 where it was due by itself."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,7 @@ class CheckpointFailed:
     generation: int
     step: int
     reason: str
+    ask: int = 0
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class StepRunner:
     def step(
         self, group: ElasticGroup, flags: torch.Tensor, generation: int
     ) -> tuple[StepPoint, torch.Tensor]:
-        """Do the next step. Returns its record and, per flag, the sum over all members."""
+        """Do the next step. Returns its record and, per flag, the greatest of all members."""
         assert self._gradients is not None, "warm up first"
         begun = time.perf_counter()
         step = self.state.step + 1
@@ -157,7 +157,7 @@ class StepRunner:
             skipped=not applied,
             metrics=metrics,
         )
-        return point, raised.sum(dim=0)
+        return point, raised.amax(dim=0)
 
     def forget(self) -> None:
         """Drop the sums that are held for the step in flight: the state they were computed with is gone."""

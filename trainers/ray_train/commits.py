@@ -15,7 +15,8 @@ from orchestrator.checkpoints.retention import to_drop
 from orchestrator.domain.errors import CheckpointError, StorageError
 from orchestrator.domain.events import timestamp
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import PartsWritten
+from trainers.elastic.messages import CheckpointFailed, PartsWritten, Report
+from trainers.ray_train.checkpoint_wish import CheckpointWish
 from trainers.ray_train.happenings import CheckpointCommitted, CommitFailed, GoOn, Happening, Verdict
 
 
@@ -28,9 +29,12 @@ class Tells(Protocol):
 class CommitDesk:
     """Of one attempt. Storage is only touched on a thread; what became of a commit arrives as a happening."""
 
-    def __init__(self, job: WorkerJob, desk: Tells, tell: Callable[[Happening], None]) -> None:
+    def __init__(
+        self, job: WorkerJob, desk: Tells, wish: CheckpointWish, tell: Callable[[Happening], None]
+    ) -> None:
         self._job = job
         self._desk = desk
+        self._wish = wish
         self._catalog = Catalog(place_of(job.checkpoints))
         self._tell = tell
         self._gathered: dict[tuple[int, int], dict[int, PartsWritten]] = {}
@@ -50,6 +54,16 @@ class CommitDesk:
         """A commit is under way, or its end was not heard of yet."""
         return self._under_way > 0
 
+    def hear(self, report: Report) -> None:
+        """Of members of any generation: they write on while the next one trains."""
+        match report:
+            case PartsWritten():
+                self.take(report)
+            case CheckpointFailed(step=step, reason=reason):
+                wish = self._wish.answered(report.ask)
+                if wish:
+                    self._desk.checkpoint(CommitFailed(step, reason, wish))
+
     def take(self, parts: PartsWritten) -> None:
         """Parts of one member; the same ones may come twice."""
         key = parts.generation, parts.step
@@ -63,7 +77,8 @@ class CommitDesk:
         # What came before it and is still not whole will never be.
         self._gathered = {other: found for other, found in self._gathered.items() if other > key}
         self._under_way += 1
-        asyncio.get_running_loop().create_task(self._commit(self._manifest(list(gathered.values()))))
+        wish = self._wish.answered(parts.ask)
+        asyncio.get_running_loop().create_task(self._commit(self._manifest(list(gathered.values())), wish))
 
     def handle(self, news: CheckpointCommitted | CommitFailed) -> Verdict:
         self._under_way -= 1
@@ -85,14 +100,14 @@ class CommitDesk:
             optimizer_sha256=one.optimizer_sha256,
         )
 
-    async def _commit(self, manifest: Manifest) -> None:
+    async def _commit(self, manifest: Manifest, wish: int) -> None:
         async with self._one_at_a_time:
             try:
-                self._tell(await self._committing(manifest))
+                self._tell(await self._committing(manifest, wish))
             except Exception as error:  # whatever it is, the end of the run must not wait for it for ever
-                self._tell(CommitFailed(manifest.step, str(error)))
+                self._tell(CommitFailed(manifest.step, str(error), wish))
 
-    async def _committing(self, manifest: Manifest) -> CheckpointCommitted:
+    async def _committing(self, manifest: Manifest, wish: int) -> CheckpointCommitted:
         found = await asyncio.to_thread(self._catalog.commit, manifest)
         self._committed[found.step] = found
         self._metrics[found.step] = manifest.metrics
@@ -102,6 +117,7 @@ class CommitDesk:
             parameters_sha256=manifest.parameters_sha256,
             metrics=manifest.metrics,
             trouble=await asyncio.to_thread(self._drop, found),
+            wish=wish,
         )
 
     def _drop(self, newest: Committed) -> str:

@@ -22,7 +22,7 @@ from trainers.elastic.messages import (
     StepPoint,
     StepsDone,
 )
-from trainers.ray_train.happenings import Answered, End, GoOn, Happening, Look, Verdict
+from trainers.ray_train.happenings import Answered, End, GoOn, Happening, Look, StillBroken, Verdict
 from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.muster import Muster
 from trainers.recorder import Recorder
@@ -100,7 +100,7 @@ class Guards:
     def begin(self) -> None:
         asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._tell, Look())
 
-    def handle(self, happening: Answered | Look) -> Verdict:
+    def handle(self, happening: Answered | Look | StillBroken) -> Verdict:
         match happening:
             case Answered(worker_id, pulse):
                 self.vigil.answered(worker_id, pulse, time.monotonic())
@@ -108,6 +108,8 @@ class Guards:
             case Look():
                 self.begin()
                 return self.look()
+            case StillBroken():
+                return self._on_broken(happening)
             case _:
                 assert_never(happening)
 
@@ -135,6 +137,17 @@ class Guards:
         message = f"worker {hung.worker_id} hangs {where}{others} ({how}), and is ended"
         facts = {"phase": str(hung.phase), "late_s": round(hung.late_s, 3)}
         return self._evict(hung.worker_id, EventKind.WORKER_HUNG, message, **facts)
+
+    def _on_broken(self, broken: StillBroken) -> Verdict:
+        number = self._muster.roster.generation.number
+        if broken.generation != number:
+            return GoOn()
+        for worker_id in broken.absent:
+            message = f"worker {worker_id} hangs and is ended"
+            self._recorder.event(EventKind.WORKER_HUNG, message, worker=worker_id)
+            self._muster.leave(worker_id)
+        self._muster.broken(number)
+        return self._incidents.lost(IncidentKind.INFRASTRUCTURE, self._recorder.step, broken.reason, number)
 
     # whose bits differ, and steps that are not finite
 
@@ -196,8 +209,7 @@ class Guards:
         self._distrusted = generation
         self.rewind_to = newest_step if self.rewind_to is None else min(newest_step, self.rewind_to)
         self._rewound_by = None
-        roster = self._muster.roster
-        roster.broken(roster.generation.number)
+        self._muster.broken(self._muster.roster.generation.number)
         self._recorder.phase("recovering")
 
     # who straggles

@@ -70,14 +70,18 @@ class CheckpointCommitted:
     metrics: Mapping[str, float]
     trouble: str
     """What went wrong when older ones were dropped; empty where nothing did."""
+    wish: int = 0
+    """Number of the wish that it answers; 0 where it was due by itself."""
 
 
 @dataclass(frozen=True)
 class CommitFailed:
-    """The parts of a checkpoint are there, and its manifest could not be written."""
+    """The parts of a checkpoint are there, and its manifest could not be written; or it would have answered a
+    wish, and a member could not write its parts."""
 
     step: int
     reason: str
+    wish: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,13 @@ class TargetChanged:
     target: int
     minimum: int
     """The smallest group that trains, from now on."""
+
+
+@dataclass(frozen=True)
+class CheckpointWanted:
+    """Somebody wishes for a checkpoint now."""
+
+    wish: int
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ Happening: TypeAlias = (
     | Answered
     | Look
     | TargetChanged
+    | CheckpointWanted
     | StopRequested
     | StopOverdue
     | StartOverdue

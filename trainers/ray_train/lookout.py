@@ -8,9 +8,9 @@ from orchestrator.domain.errors import StorageError
 from orchestrator.domain.orders import Orders
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
-from trainers.ray_train.happenings import StopRequested, TargetChanged
+from trainers.ray_train.happenings import CheckpointWanted, StopRequested, TargetChanged
 
-Wish: TypeAlias = TargetChanged | StopRequested
+Wish: TypeAlias = TargetChanged | CheckpointWanted | StopRequested
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def wishes(before: Orders, now: Orders) -> list[Wish]:
     wished: list[Wish] = []
     if (before.target, before.workers_min) != (now.target, now.workers_min):
         wished.append(TargetChanged(max(now.target, now.workers_min), now.workers_min))
+    if now.checkpoint not in (0, before.checkpoint):
+        wished.append(CheckpointWanted(now.checkpoint))
     if now.stop is not None and before.stop is None:
         wished.append(StopRequested(now.stop, now.stop_message or "the service asked it to stop"))
     return wished

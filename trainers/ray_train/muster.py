@@ -15,6 +15,7 @@ from orchestrator.domain.vigil import Pulse
 from trainers.elastic.faults import Fault
 from trainers.elastic.messages import Offer, WorkerProfile
 from trainers.ray_train.bring_up import WorkerStarter
+from trainers.ray_train.checkpoint_wish import CheckpointWish
 from trainers.ray_train.happenings import Placed
 from trainers.ray_train.slots import Slot, SlotPool
 
@@ -24,6 +25,7 @@ class Muster:
 
     def __init__(self, roster: Roster, slots: SlotPool, starter: WorkerStarter):
         self.roster = roster
+        self.wish = CheckpointWish()
         self._slots = slots
         self._starter = starter
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -74,6 +76,8 @@ class Muster:
     def leave(self, worker_id: str) -> int | None:
         """End a worker and forget it; the number of the newest generation if it was a member."""
         was_member = self.roster.gone(worker_id)
+        if was_member:
+            self.wish.again()
         self._profiles.pop(worker_id, None)
         task = self._tasks.pop(worker_id, None)
         if task is not None:
@@ -86,6 +90,11 @@ class Muster:
             self._slots.give_back(slot)
         return self.roster.generation.number if was_member else None
 
+    def broken(self, generation: int) -> None:
+        """The group of `generation` failed though all its members may live."""
+        self.roster.broken(generation)
+        self.wish.again()
+
     def publish(
         self,
         generation: Generation,
@@ -97,6 +106,8 @@ class Muster:
         urgent: bool = False,
     ) -> None:
         """Offer a generation to its members and to those it leaves out; nobody is waited for."""
+        if self.roster.workers(WorkerPhase.RETIRING):
+            self.wish.again()  # who leaves does not stay to write its parts
         newest = recorded_step if rewind_to is None else min(recorded_step, rewind_to)
         first = self._profiles[generation.members[0]]
         offer = Offer(
@@ -111,6 +122,7 @@ class Muster:
             rewind_to=rewind_to,
             urgent=urgent,
             tolerated=tolerated,
+            ask=self.wish.ask,
         )
         for worker in self.roster.workers(WorkerPhase.ACTIVE, WorkerPhase.RETIRING):
             self._actors[worker].offer.remote(offer)
@@ -134,6 +146,13 @@ class Muster:
     def ask_to_stop(self) -> None:
         for actor in self._actors.values():
             actor.request_stop.remote()
+
+    def want_checkpoint(self, wish: int) -> None:
+        """Ask all members for one at the next step boundary, and those of generations to come until there is
+        one."""
+        self.wish.want(wish)
+        for worker in self.roster.workers(WorkerPhase.ACTIVE):
+            self._actors[worker].ask_for_checkpoint.remote(self.wish.ask)
 
     def close(self) -> None:
         """End every worker and return every place. Safe to call twice."""

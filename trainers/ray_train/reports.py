@@ -118,13 +118,13 @@ class ReportDesk:
     def checkpoint(self, news: CheckpointCommitted | CommitFailed) -> None:
         """What became of a checkpoint whose parts are all in storage."""
         if isinstance(news, CommitFailed):
-            self._skipped_checkpoint(news.step, news.reason)
+            self._skipped_checkpoint(news.step, news.reason, news.wish)
             return
         if news.trouble:
             self._recorder.event(EventKind.CHECKPOINT_SKIPPED, news.trouble, step=news.step)
         known = self._recorder.state.checkpoint == news.path
         self._recorder.checkpoint(news.path, news.parameters_sha256)
-        if known:
+        if known and not news.wish:
             return  # another generation, or the attempt before, committed it
         self._recorder.event(
             EventKind.CHECKPOINT_COMMITTED,
@@ -132,6 +132,7 @@ class ReportDesk:
             step=news.step,
             path=news.path,
             parameters_sha256=news.parameters_sha256,
+            **_answering(news.wish),
         )
         if not news.path.startswith("/"):
             return  # Ray's books are about files of this file system
@@ -143,11 +144,16 @@ class ReportDesk:
             )
         )
 
-    def _skipped_checkpoint(self, step: int, reason: str) -> None:
+    def _skipped_checkpoint(self, step: int, reason: str, wish: int = 0) -> None:
         """Once for each step: where storage is in trouble every member says so."""
-        if step != self._step_without_checkpoint:
+        if wish or step != self._step_without_checkpoint:
             self._step_without_checkpoint = step
-            self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, step=step)
+            self._recorder.event(EventKind.CHECKPOINT_SKIPPED, reason, step=step, **_answering(wish))
+
+
+def _answering(wish: int) -> dict[str, int]:
+    """Whoever wished for it reads that the wish is over."""
+    return {"wish": wish} if wish else {}
 
 
 def _workers(count: int) -> str:

@@ -62,6 +62,10 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
         self._mailbox.request_stop()
 
     @ray.method(concurrency_group="control")
+    def ask_for_checkpoint(self, ask: int) -> None:
+        self._mailbox.ask_for_checkpoint(ask)
+
+    @ray.method(concurrency_group="control")
     def pulse(self) -> Pulse:
         return self._mailbox.progress.pulse()
 

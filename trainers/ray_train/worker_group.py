@@ -15,7 +15,7 @@ from orchestrator.domain.retry import FailureBudget, IncidentKind
 from orchestrator.domain.status import EndReason
 from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import Finished, Outcome, PartsWritten, Raised, Report, Retired
+from trainers.elastic.messages import Finished, Outcome, Raised, Report, Retired
 from trainers.ray_train.admission import Admission
 from trainers.ray_train.bring_up import WorkerStarter
 from trainers.ray_train.commits import CommitDesk
@@ -24,6 +24,7 @@ from trainers.ray_train.guards import Guards
 from trainers.ray_train.happenings import (
     Answered,
     CheckpointCommitted,
+    CheckpointWanted,
     CommitFailed,
     End,
     GoOn,
@@ -71,7 +72,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         slots = slot_pool(job, self._worker_group_context)
         self._muster = Muster(self._roster, slots, self._starter())
         self._feed = FeedKeeper(job, recorder, slots, self.tell)
-        self._commits = CommitDesk(job, desk, self.tell)
+        self._commits = CommitDesk(job, desk, self._muster.wish, self.tell)
         self._incidents = Incidents(FailureBudget(job.spec.retry, newest_step=recorder.step))
         self._guards = Guards(job.spec.retry, recorder, self._muster, self._incidents, self.tell)
         self._admission = Admission(job, recorder, self._muster, self._incidents)
@@ -133,12 +134,12 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
                 return self._of_a_worker(happening)
             case Reported() | CheckpointCommitted() | CommitFailed():
                 return self._on_news(happening)
-            case Answered() | Look():
+            case Answered() | Look() | StillBroken():
                 return self._guards.handle(happening)
-            case StillBroken():
-                return self._on_broken(happening)
             case TargetChanged(target, minimum):
                 self._roster.target, self._roster.minimum = target, minimum
+            case CheckpointWanted(wish):
+                self._muster.want_checkpoint(wish)
             case StopRequested():
                 self._on_stop(happening)
             case StopOverdue():
@@ -188,8 +189,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
     def _on_report(self, report: Report) -> Verdict:
         if report.worker_id in self._guards.evicted:
             return GoOn()  # it woke after all
-        if isinstance(report, PartsWritten):
-            self._commits.take(report)
+        self._commits.hear(report)
         self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
         return self._guards.hear(report)
 
@@ -229,17 +229,6 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         if generation is not None:
             self._recorder.phase("recovering")
         return self._incidents.lost(IncidentKind.INFRASTRUCTURE, step, message, generation)
-
-    def _on_broken(self, broken: StillBroken) -> Verdict:
-        number = self._roster.generation.number
-        if broken.generation != number:
-            return GoOn()
-        for worker_id in broken.absent:
-            message = f"worker {worker_id} hangs and is ended"
-            self._recorder.event(EventKind.WORKER_HUNG, message, worker=worker_id)
-            self._muster.leave(worker_id)
-        self._roster.broken(number)
-        return self._incidents.lost(IncidentKind.INFRASTRUCTURE, self._recorder.step, broken.reason, number)
 
     def _on_stop(self, wish: StopRequested) -> None:
         if self._stopping is not None:

@@ -1,4 +1,5 @@
-"""What steers a run: scale, pause, resume, cancel, retry, clone. Said twice, a verb changes nothing."""
+"""What steers a run: scale, checkpoint, pause, resume, cancel, retry, clone. Said twice, a verb changes
+nothing."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -10,7 +11,7 @@ from starlette.responses import Response
 
 from api.service.answers import RunDetail
 from api.service.documents import PREFIX, returns
-from api.service.door import check_clone
+from api.service.door import check_clone, check_retry
 from api.service.parts import Given
 from api.service.representations import run_response
 from api.service.routes.runs import WorkerCount, WorkersAsked
@@ -56,6 +57,13 @@ async def scale_run(ref: str, wish: Scale, parts: Given) -> Response:
     return run_response(await parts.runs.scale(ref, workers), 202)
 
 
+@router.post("/runs/{ref}/checkpoint", **_ACCEPTED)
+async def take_checkpoint(ref: str, parts: Given) -> Response:
+    """Take a checkpoint at the next step; the event that tells of it has the `wish` of
+    `checkpoint-requested`."""
+    return run_response(await parts.runs.take_checkpoint(ref), 202)
+
+
 @router.post("/runs/{ref}/pause", **_ACCEPTED)
 async def pause_run(ref: str, parts: Given) -> Response:
     """Take a last checkpoint and give the workers back; `resume` goes on from there."""
@@ -77,7 +85,7 @@ async def cancel_run(ref: str, parts: Given) -> Response:
 @router.post("/runs/{ref}/retry", **_ACCEPTED)
 async def retry_run(ref: str, parts: Given) -> Response:
     """Submit a run that FAILED or was CANCELLED again, as a new run."""
-    return _new(await parts.runs.retry(ref))
+    return _new(await parts.runs.retry(ref, check_retry))
 
 
 @router.post("/runs/{ref}/clone", **_WITH_BODY)

@@ -224,6 +224,23 @@ async def test_half_a_character_in_a_clone_is_refused(service: InProcess) -> Non
     assert answer.status_code == 422
 
 
+async def test_a_checkpoint_is_taken_of_a_run_that_trains_and_asking_twice_is_asking_once(
+    service: InProcess,
+) -> None:
+    await service.submit("otter", train={**SPEC["train"], "steps": 10_000})  # type: ignore[dict-item]
+    early = await service.client.post(f"{RUNS}/otter/checkpoint")
+    assert (early.status_code, early.json()["code"]) == (409, "wrong-status")
+    for _ in range(4):
+        await service.round()
+    first, second = [await service.client.post(f"{RUNS}/otter/checkpoint") for _ in range(2)]
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["version"] == second.json()["version"]
+    for _ in range(3):
+        await service.round()
+    run = (await service.client.get(f"{RUNS}/otter")).json()
+    assert run["checkpoint"] is not None
+
+
 async def test_a_cancelled_run_is_retried_as_a_new_one(service: InProcess) -> None:
     await service.submit("otter")
     early = await service.client.post(f"{RUNS}/otter/retry")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api.service.folders import TakenNames
+from orchestrator.checkpoints.catalog import Catalog
 from orchestrator.checkpoints.places import LocalPlace
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
@@ -188,6 +189,22 @@ async def test_a_run_is_pinned_to_the_checkpoint_that_was_there_when_it_was_subm
         f"{RUNS}/otter/clone", json={"overrides": {"train": {"from_checkpoint": "stoat"}}}
     )
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/train/from_checkpoint")
+
+
+async def test_a_retry_whose_location_has_checkpoints_of_another_run_is_refused_as_a_submit_is(
+    service: InProcess,
+) -> None:
+    location = service.folder / "elsewhere"
+    await service.submit("otter", checkpoint={"location": str(location)})
+    await service.client.post(f"{RUNS}/otter/cancel")
+    committed_in(LocalPlace(location / "otter-r1"), 4)
+    answer = await service.client.post(f"{RUNS}/otter/retry")
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/checkpoint/location"
+    assert "has the checkpoints of another run" in error["message"]
+    Catalog(LocalPlace(location / "otter-r1")).remove(4)
+    assert (await service.client.post(f"{RUNS}/otter/retry")).json()["name"] == "otter-r1"
 
 
 async def test_a_mistake_about_storage_in_yaml_says_where_it_is(service: InProcess) -> None:
