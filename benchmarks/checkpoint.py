@@ -8,30 +8,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from torch import nn
-
 from benchmarks.checkpoint_steps import WORLD
 from benchmarks.report import Bar, Report, bootstrap_interval
-from orchestrator.checkpoints.catalog import Catalog
-from orchestrator.checkpoints.manifest import Manifest, PartFile
-from orchestrator.checkpoints.places import place_of
-from trainers.checkpoints.reading import restore_newest
-from trainers.checkpoints.saver import Origin, Saved, Saver
-from trainers.elastic.messages import PartsWritten
-from trainers.elastic.state import TrainState
 
 TUMBLER: Final = "tumbler"
 PEERS: Final = ("torch_save", "dcp_thread", "dcp_process")
 COST, STALL, BESIDE, RESTORE = 0.02, 0.05, 0.05, 1.5
 _STEP_S: Final = 0.1
 """The step that the promise of the stall is about."""
-_CHUNK: Final = 4 << 20
-_GPT2: Final = {"vocabulary": 50257, "context": 1024, "width": 768, "layers": 12}
 
 
 def run(*, quick: bool = False) -> Report:
@@ -98,93 +85,37 @@ def steps_of(name: str, num_blocks: int) -> dict[str, Any]:
     }
 
 
-class Gpt2Sized(nn.Module):
-    """The tensors of GPT-2 (124 million parameters), for their sizes alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        width = _GPT2["width"]
-        self.tokens = nn.Embedding(_GPT2["vocabulary"], width)
-        self.positions = nn.Embedding(_GPT2["context"], width)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.LayerNorm(width),
-                    nn.Linear(width, 3 * width),
-                    nn.Linear(width, width),
-                    nn.LayerNorm(width),
-                    nn.Linear(width, 4 * width),
-                    nn.Linear(4 * width, width),
-                ]
-            )
-            for _ in range(_GPT2["layers"])
-        )
-
-
-def sized_state() -> TrainState:
-    model = Gpt2Sized()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
-    return TrainState(model, optimizer, None, step=1)
-
-
 def restores(rounds: int) -> dict[str, Any]:
-    """Medians of a restore and of reading the same files, in turn; both find them in the page cache."""
+    """Medians of a restore and of reading the same files, each in a fresh process and in turn: when the files
+    are in the page cache, and when they are not."""
     with tempfile.TemporaryDirectory() as folder:
-        state = sized_state()
-        num_bytes = save(state, Path(folder))
-        reads, restored = [], []
-        catalog = Catalog(place_of(folder))
-        candidates = catalog.committed()
-        read_all(Path(folder))
-        for _ in range(rounds):
-            reads.append(read_all(Path(folder)))
-            begun = time.perf_counter()
-            found, passed_over = restore_newest(state, catalog, candidates, fingerprint="f")
-            restored.append(time.perf_counter() - begun)
-            assert found is not None, passed_over
-    ratios = [one / other for one, other in zip(restored, reads, strict=True)]
-    return {
-        "restore_gb": num_bytes / 1e9,
-        "read_s": statistics.median(reads),
-        "restore_s": statistics.median(restored),
-        "restore_ratio": statistics.median(ratios),
-        "restore_ratio_interval": list(bootstrap_interval(ratios, statistics.median)),
-    }
+        num_bytes = in_fresh_process("save", folder)
+        figures: dict[str, Any] = {"restore_gb": num_bytes / 1e9}
+        for cache in ("warm", "cold"):
+            took: dict[str, list[float]] = {"read": [], "restore": []}
+            for number in range(rounds):
+                for what in took if number % 2 else reversed(took):
+                    in_fresh_process("read", folder)
+                    if cache == "cold":
+                        forget(Path(folder))
+                    took[what].append(in_fresh_process(what, folder))
+            ratios = [one / other for one, other in zip(took["restore"], took["read"], strict=True)]
+            figures |= {
+                f"{cache}_read_s": statistics.median(took["read"]),
+                f"{cache}_restore_s": statistics.median(took["restore"]),
+                f"{cache}_restore_ratio": statistics.median(ratios),
+                f"{cache}_restore_ratio_interval": list(bootstrap_interval(ratios, statistics.median)),
+            }
+    return figures
 
 
-def save(state: TrainState, folder: Path) -> int:
-    """A checkpoint of two members; its size in bytes."""
-    reports: list[Saved] = []
-    for rank in range(WORLD):
-        saver = Saver(state, str(folder), 8, reports.append)
-        saver.finish(Origin(f"w{rank}", 1, 1, rank, WORLD))
-        saver.close()
-    files = [file for report in reports if isinstance(report, PartsWritten) for file in report.files]
-    parts = tuple(PartFile(name=name, size=size, xxh3=xxh3) for name, size, xxh3 in files)
-    manifest = Manifest(
-        step=state.step,
-        attempt=1,
-        generation=1,
-        fingerprint="f",
-        committed="2030-01-01T00:00:00Z",
-        parts=parts,
-    )
-    Catalog(place_of(folder)).commit(manifest)
-    return manifest.size
+def in_fresh_process(what: str, folder: str) -> float:
+    command = [sys.executable, "-m", "benchmarks.checkpoint_restore", what, folder]
+    return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
-def read_all(folder: Path) -> float:
-    """Seconds to read every byte of the parts into memory of the process, one file after the other."""
-    begun = time.perf_counter()
-    for path in sorted(folder.glob("step-*/a*/*")):
-        size = path.stat().st_size
-        whole = memoryview(bytearray(size))
-        with path.open("rb", buffering=0) as file:
-            place = 0
-            while place < size:
-                place += file.readinto(whole[place : place + _CHUNK]) or 0
-    return time.perf_counter() - begun
+def forget(folder: Path) -> None:
+    """Let the next reader find nothing in the page cache."""
+    for path in folder.glob("step-*/a*/*"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

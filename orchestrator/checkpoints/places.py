@@ -102,6 +102,8 @@ class LocalPlace:
             # Nothing can be mapped of a file with nothing in it.
             empty = os.fstat(file.fileno()).st_size == 0
             content = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if isinstance(content, mmap.mmap):
+                content.madvise(mmap.MADV_WILLNEED)  # all of it will be read, from beginning to end
         view = memoryview(content)
         try:
             yield view

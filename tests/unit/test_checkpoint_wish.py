@@ -126,15 +126,16 @@ def test_what_a_member_answered_in_the_generation_before_a_newcomer_does_not_do_
 
 
 def test_a_group_that_switches_at_the_step_of_the_wish_leaves_it_to_the_next(tmp_path: Path) -> None:
-    switched = threading.Event()
+    arrived, switched = threading.Event(), threading.Event()
 
     def both(member: Member) -> None:
         member.mailbox.ask_for_checkpoint(1)
+        arrived.set()
         switched.wait(WITHIN_S)
 
     with loops(tmp_path, "a", "b", "c", on_rows=At({("a", 4): both})) as referee:
         referee.offer("a", "b")
-        referee.hear(Formed)
+        assert arrived.wait(WITHIN_S)
         referee.offer("a", "b", "c", ask=1)
         switched.set()
         for name in "abc":

@@ -6,9 +6,11 @@ the interpreter's lock alone.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -25,13 +27,21 @@ from trainers.elastic.state import TrainState
 _STRUCTURE: Final = "structure.json"
 _MODEL: Final = "model/"
 """What the names of its tensors begin with; one that is tied to another of the state is the model's."""
+_NOTHING: Final[Mapping[str, torch.Tensor]] = MappingProxyType({})
 _BROKEN: Final = (ValueError, KeyError, TypeError, IndexError, RuntimeError)
 
 
-def read_state(place: Place, manifest: Manifest) -> dict[str, Any]:
-    """The snapshot, for `TrainState.restore`. Raises CheckpointError in one sentence where a file is missing
-    or damaged."""
-    return _read(place, manifest, "")
+def read_state(
+    place: Place, manifest: Manifest, into: Mapping[str, torch.Tensor] = _NOTHING
+) -> dict[str, Any]:
+    """The snapshot, for `TrainState.restore`.
+
+    Tensors that are in `into` by their name, contiguous ones on the CPU, are filled and not made anew, when
+    all files have been found good.
+
+    Raises CheckpointError in one sentence where a file is missing or damaged.
+    """
+    return _read(place, manifest, "", into)
 
 
 def read_model(place: Place, manifest: Manifest) -> dict[str, torch.Tensor]:
@@ -39,11 +49,11 @@ def read_model(place: Place, manifest: Manifest) -> dict[str, torch.Tensor]:
 
     All files are checked nevertheless. Raises CheckpointError.
     """
-    model: dict[str, torch.Tensor] = _read(place, manifest, _MODEL)["model"]
+    model: dict[str, torch.Tensor] = _read(place, manifest, _MODEL, _NOTHING)["model"]
     return model
 
 
-def _read(place: Place, manifest: Manifest, wanted: str) -> dict[str, Any]:
+def _read(place: Place, manifest: Manifest, wanted: str, into: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Tensors whose name does not begin with `wanted` have a shape and no numbers."""
     where = f"checkpoint {place.describe(step_folder(manifest.step))}"
     tensors: dict[str, torch.Tensor] = {}
@@ -52,17 +62,23 @@ def _read(place: Place, manifest: Manifest, wanted: str) -> dict[str, Any]:
         name, shape, dtype = described["tensor"], described["shape"], DTYPES[described["dtype"]]
         if not name.startswith(wanted):
             return torch.empty(shape, dtype=dtype, device="meta")
-        if name not in tensors:
-            tensors[name] = torch.empty(shape, dtype=dtype)
-        return tensors[name]
+        known = tensors.get(name, into.get(name))
+        if known is None or (list(known.shape), known.dtype) != (shape, dtype):
+            known = torch.empty(shape, dtype=dtype)
+        tensors[name] = known
+        return known
 
     try:
         (structure,) = (file for file in manifest.parts if file.name.endswith(_STRUCTURE))
-        with _checked(place, manifest, structure) as content:
+        with _opened(place, manifest, structure) as content:
+            _check(place, manifest, structure, content)
             snapshot = from_json(bytes(content), made)
         parts = [file for file in manifest.parts if file is not structure]
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            filled = sum(pool.map(lambda file: _fill(place, manifest, file, tensors, wanted), parts))
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool, ExitStack() as opened:
+            contents = [opened.enter_context(_opened(place, manifest, file)) for file in parts]
+            for _ in pool.map(partial(_check, place, manifest), parts, contents):
+                pass
+            filled = sum(pool.map(lambda content: _fill(content, tensors, wanted), contents))
     except (FileNotFoundError, StorageError) as error:
         raise CheckpointError(f"{where} lacks a file: {error}") from error
     except _BROKEN as error:
@@ -83,7 +99,7 @@ def restore_newest(
             manifest = catalog.read(candidate)
             if manifest.fingerprint != fingerprint:
                 raise CheckpointError(f"checkpoint {where} belongs to another spec")
-            state.restore(read_state(catalog.place, manifest))
+            state.restore(read_state(catalog.place, manifest, _in_place(state)))
         except CheckpointError as error:
             passed_over.append((where, str(error)))
         else:
@@ -91,32 +107,36 @@ def restore_newest(
     return None, passed_over
 
 
-@contextmanager
-def _checked(place: Place, manifest: Manifest, file: PartFile) -> Iterator[memoryview]:
-    """The content of a file that agrees with the manifest."""
-    name = f"{step_folder(manifest.step)}/{file.name}"
-    with place.open_read(name) as content:
-        if len(content) != file.size or xxh3_of(content) != file.xxh3:
-            where = place.describe(name)
-            raise CheckpointError(f"checkpoint file {where} is damaged: it does not match its checksum")
-        yield content
+def _in_place(state: TrainState) -> dict[str, torch.Tensor]:
+    return {
+        f"{_MODEL}{name}": tensor
+        for name, tensor in state.model.state_dict().items()
+        if tensor.device.type == "cpu" and tensor.is_contiguous()
+    }
 
 
-def _fill(
-    place: Place, manifest: Manifest, file: PartFile, tensors: Mapping[str, torch.Tensor], wanted: str
-) -> int:
+def _opened(place: Place, manifest: Manifest, file: PartFile) -> AbstractContextManager[memoryview]:
+    return place.open_read(f"{step_folder(manifest.step)}/{file.name}")
+
+
+def _check(place: Place, manifest: Manifest, file: PartFile, content: memoryview) -> None:
+    if len(content) != file.size or xxh3_of(content) != file.xxh3:
+        where = place.describe(f"{step_folder(manifest.step)}/{file.name}")
+        raise CheckpointError(f"checkpoint file {where} is damaged: it does not match its checksum")
+
+
+def _fill(content: memoryview, tensors: Mapping[str, torch.Tensor], wanted: str) -> int:
     """Copies the wanted slices of one part into the tensors; returns how many bytes."""
     filled = 0
-    with _checked(place, manifest, file) as content:
-        length = int.from_bytes(content[:8], "little")
-        entries = json.loads(bytes(content[8 : 8 + length]))
-        for name, entry in entries.items():
-            if not name.startswith(wanted):
-                continue
-            begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            with content[begin:end] as numbers:
-                np.copyto(_octets(tensors, name), np.frombuffer(numbers, np.uint8))
-            filled += end - begin
+    length = int.from_bytes(content[:8], "little")
+    entries = json.loads(bytes(content[8 : 8 + length]))
+    for name, entry in entries.items():
+        if not name.startswith(wanted):
+            continue
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        with content[begin:end] as numbers:
+            np.copyto(_octets(tensors, name), np.frombuffer(numbers, np.uint8))
+        filled += end - begin
     return filled
 
 
