@@ -133,8 +133,6 @@ class ReportDesk:
             path=news.path,
             parameters_sha256=news.parameters_sha256,
         )
-        if not news.path.startswith("/"):
-            return  # Ray's books are about files of this file system
         self._register(
             TrainingReport(
                 metrics={"step": news.step, **news.metrics},
