@@ -27,6 +27,7 @@ class PacedConfig(BaseModel):
     nan_at: int | None = None
     """The loss of the logical shard that sees this row is not a number."""
     batch_norm: bool = False
+    width: int = 64
 
 
 class Squares:
@@ -50,8 +51,9 @@ class Paced(Task[PacedConfig]):
         return Datasets(Squares(self.config.rows), Squares(64, start=10**6))
 
     def build_model(self) -> nn.Module:
-        norm: list[nn.Module] = [nn.BatchNorm1d(64)] if self.config.batch_norm else []
-        return nn.Sequential(nn.Linear(16, 64), *norm, nn.GELU(), nn.Dropout(0.1), nn.Linear(64, 1))
+        width = self.config.width
+        norm: list[nn.Module] = [nn.BatchNorm1d(width)] if self.config.batch_norm else []
+        return nn.Sequential(nn.Linear(16, width), *norm, nn.GELU(), nn.Dropout(0.1), nn.Linear(width, 1))
 
     def loss(self, model: nn.Module, batch: Any) -> ShardLoss:
         x, y, rows = batch

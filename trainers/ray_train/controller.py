@@ -22,6 +22,7 @@ from trainers.elastic.job import WorkerJob
 from trainers.elastic.messages import Report
 from trainers.ray_train.happenings import End, Happening, Reported, StopRequested, TargetChanged
 from trainers.ray_train.internals import (
+    CHECKPOINT_MANAGER_SNAPSHOT_FILENAME,
     ErroredState,
     FinishedState,
     NoopDecision,
@@ -105,6 +106,8 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         )
         self._unheard: list[Happening] = []
         self._lease = Lease(job.orphan_grace_s)
+        # Ray would end the attempt over books that a kill has torn, or that name what was removed since.
+        (job.run_folder / "checkpoints" / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).unlink(missing_ok=True)
         super().__init__(
             train_run_context=train_run_context,
             # A copy of its own: what the driver put into the object store dies with the driver.
@@ -214,11 +217,14 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
 
     def _register_checkpoint(self, report: TrainingReport) -> None:
         """Tell Ray's books of the newest checkpoint, and of no other: which ones are kept is not theirs."""
+        if self._job.spec.checkpoint.location is not None:
+            return  # they are about what lies in the run directory
         books = self._checkpoint_manager
         for result in list(books._checkpoint_results):
             books._checkpoint_results.remove(result)
             books._checkpoint_to_report_index.pop(result.checkpoint, None)
-        books.register_checkpoint(report)
+        with suppress(OSError):  # nothing hangs on them: a full disk is no reason to end
+            books.register_checkpoint(report)
 
     async def _step(self) -> TrainControllerLoopIterationResult:
         if not isinstance(self.get_state(), RunningState):

@@ -9,7 +9,10 @@ from typing import Final
 import ray
 from ray.train.v2._internal.callbacks.metrics import ControllerMetricsCallback
 from ray.train.v2._internal.callbacks.user_callback import UserCallbackHandler
-from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.constants import (
+    CHECKPOINT_MANAGER_SNAPSHOT_FILENAME,
+    get_env_vars_to_propagate,
+)
 from ray.train.v2._internal.execution.context import DistributedContext, TrainRunContext, get_train_context
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.controller.controller import TrainControllerLoopIterationResult
@@ -47,6 +50,7 @@ def check_ray_version(version: str = ray.__version__) -> None:
 
 
 __all__ = [
+    "CHECKPOINT_MANAGER_SNAPSHOT_FILENAME",
     "SUPPORTED_RAY",
     "ActorMetadata",
     "ControllerMetricsCallback",

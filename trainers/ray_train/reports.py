@@ -134,8 +134,6 @@ class ReportDesk:
             parameters_sha256=news.parameters_sha256,
             **_answering(news.wish),
         )
-        if not news.path.startswith("/"):
-            return  # Ray's books are about files of this file system
         self._register(
             TrainingReport(
                 metrics={"step": news.step, **news.metrics},
