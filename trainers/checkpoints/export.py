@@ -172,6 +172,7 @@ def _write(
         try:
             # The names of ties are where `safetensors.torch.load_model` and others look for them.
             save_file(tensors, path, metadata={"format": "pt", **ties})
+            path.chmod(0o644)  # as the other files: it is made to be given away
         except SafetensorError as error:
             raise StorageError(
                 f"cannot write {path}: {error}", hint="see that there is room for it"
