@@ -100,8 +100,8 @@ class RunDirectory:
     ) -> Self:
         """Makes the directory of a new run, whole or not at all; `resume` begins an old run's next attempt.
 
-        Raises RunExists where the name is taken, or is resumed with a spec of another fingerprint;
-        RunNotFound where there is nothing to resume; StorageError.
+        Raises RunExists where the name is taken, or is resumed with another spec (other workers will do for a
+        task); RunNotFound where there is nothing to resume; StorageError.
         """
         run = cls(storage / str(spec.name))
         if resume:
@@ -267,7 +267,9 @@ class RunDirectory:
                 f"there is no run '{self.name}' in {self.path.parent} to resume",
                 hint="leave out --resume to start it",
             )
-        self._check_spec(spec, but=NOT_COMPARED)
+        # The result of a task is the same at any number of workers.
+        any_number = {"workers"} if spec.task is not None else set[str]()
+        self._check_spec(spec, but=NOT_COMPARED | any_number)
         self._next_attempt(self.record().attempt + 1, now)
         return self
 

@@ -96,7 +96,7 @@ def save_parts(
     reports: list[Saved] = []
     for rank in range(world_size):
         saver = Saver(state, str(folder), SHARDS, reports.append, WriterHere())
-        saver.finish(Origin(f"w{rank}", attempt, generation, rank, world_size, ask))
+        saver.begin(Origin(f"w{rank}", attempt, generation, rank, world_size, ask)).result(30)
         saver.close()
     return reports
 

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
-from torch.optim import SGD
 
 from orchestrator.checkpoints.catalog import Catalog, Committed
 from orchestrator.checkpoints.manifest import Manifest, PartFile
@@ -21,6 +19,7 @@ from orchestrator.domain.errors import CheckpointError
 from tests.unit import saving
 from tests.unit.saving import OTHER_SPEC, SHARDS, SPEC, Tied, after, bits, save, save_parts, train
 from trainers.checkpoints import reading
+from trainers.checkpoints import saver as saver_module
 from trainers.checkpoints.reading import read_model, read_state, restore_newest
 from trainers.checkpoints.saver import Origin, Saved, Saver
 from trainers.checkpoints.writer import Writer
@@ -215,35 +214,6 @@ def _place_of_a_number(folder: Path, section: str) -> tuple[Path, int]:
     raise AssertionError(f"no part holds a tensor of the {section}")
 
 
-class Views(nn.Module):
-    """A buffer that is a view of another tensor's beginning, and one that is not contiguous."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.arange(12.0).view(4, 3))
-        self.register_buffer("first_row", self.weight.detach()[0])
-        self.register_buffer("columns", torch.arange(6.0).view(2, 3).t())
-        self.register_buffer("halves", torch.ones(3, dtype=torch.bfloat16))
-
-
-def test_views_come_back_with_their_own_shapes(tmp_path: Path) -> None:
-    model = Views()
-    state = TrainState(model, SGD(model.parameters(), lr=0.1), None, step=1)
-    committed = save(tmp_path, state, world_size=2)
-    catalog = Catalog(place_of(tmp_path))
-    found = read_state(catalog.place, catalog.read(committed))["model"]
-    assert {name: tensor.tolist() for name, tensor in found.items()} == {
-        name: tensor.tolist() for name, tensor in model.state_dict().items()
-    }
-
-
-def test_what_a_checkpoint_cannot_hold_is_named(tmp_path: Path) -> None:
-    state = after(1)
-    state.optimizer.param_groups[0]["rule"] = print
-    with pytest.raises(CheckpointError, match=r"cannot hold optimizer/param_groups/0/rule: it is a builtin"):
-        save(tmp_path, state)
-
-
 @contextmanager
 def no_file_larger_than(num_bytes: int) -> Iterator[None]:
     """The kernel refuses to write beyond, as a full disk does."""
@@ -268,6 +238,25 @@ def test_a_full_disk_is_reported_and_nothing_half_done_is_found(
     assert report.reason.startswith("the checkpoint of step 3 was not written: ")
     assert list(folder.glob("step-00000003/a*/*")) == []
     assert restored(folder)[1] == Committed(2, 1, 1)
+
+
+def test_the_last_checkpoint_is_tried_again_when_storage_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [OSError(28, "No space left on device")] * 2
+
+    def full_at_first(place: Place, file: dict[str, Any]) -> dict[str, Any]:
+        if refused:
+            raise refused.pop()
+        return write_file(place, file)
+
+    monkeypatch.setattr(saving, "write_file", full_at_first)
+    monkeypatch.setattr(saver_module, "_TRY_AGAIN_AFTER_S", (0.0, 0.0))
+    reports: list[Saved] = []
+    saver = Saver(after(1), str(tmp_path), SHARDS, reports.append, saving.WriterHere())
+    assert saver.finish(Origin("w1", 1, 1, 0, 1)) is reports[-1]
+    saver.close()
+    assert [type(report) for report in reports] == [CheckpointFailed, CheckpointFailed, PartsWritten]
 
 
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ async def test_a_checkpoint_is_committed_when_the_last_part_is_there_and_not_bef
     assert isinstance(news, CheckpointCommitted)
     assert (news.step, news.metrics, news.trouble) == (10, {"val_loss": 20.0}, "")
     assert desk.catalog.check(Committed(10, 1, 1)) is None
+    assert desk.desk.lack_of(10) == ""
+    assert "of step 20, could not be committed" in desk.desk.lack_of(20)
     desk.desk.take(first)
     desk.desk.take(second)
     assert not desk.desk.busy

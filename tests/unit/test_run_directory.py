@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.domain.errors import RunExists, RunNotFound, SpecError, StorageError
 from orchestrator.domain.run_directory import RunDirectory, RunState, storage_path
-from orchestrator.domain.spec import RunSpec
+from orchestrator.domain.spec import RunSpec, WorkersSpec
 from orchestrator.domain.status import EndReason, RunStatus
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -77,6 +77,13 @@ def test_resuming_with_another_spec_is_refused_and_names_what_changed(tmp_path: 
     with pytest.raises(RunExists, match=r"with another spec: train\.steps was 100 and is 200$"):
         RunDirectory.create(tmp_path, spec(steps=200, priority=99), resume=True)
     assert run.record().attempt == 1
+
+
+def test_a_task_is_resumed_with_any_number_of_workers(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, spec())
+    other = spec().model_copy(update={"workers": WorkersSpec(min=1, max=4)})
+    assert other.workers != run.spec().workers
+    assert RunDirectory.create(tmp_path, other, resume=True).record().attempt == 2
 
 
 def test_resuming_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:

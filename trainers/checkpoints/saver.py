@@ -6,6 +6,7 @@ writer process shares, which checksums it and puts it into storage.
 """
 
 import queue
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _PATIENCE_S: Final = 1.0
 """How long training waits for a free slot, where checkpoints follow each other faster than they are
 written."""
 _LAST_WITHIN_S: Final = 600.0
+_TRY_AGAIN_AFTER_S: Final = (1.0, 3.0, 7.0)
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,20 @@ class Saver:
         return saved
 
     def finish(self, origin: Origin) -> PartsWritten | None:
-        """Save, and wait until that is written; None where it could not be, or not in ten minutes."""
-        saved = self.begin(origin)
-        wait([saved], _LAST_WITHIN_S)
-        result = saved.result() if saved.done() else None
-        return result if isinstance(result, PartsWritten) else None
+        """Save, and wait until that is written; again where storage refuses it.
+
+        None where it does so for some ten seconds, or does not answer in ten minutes.
+        """
+        for pause_s in (*_TRY_AGAIN_AFTER_S, 0.0):
+            saved = self.begin(origin)
+            wait([saved], _LAST_WITHIN_S)
+            if not saved.done():
+                return None
+            result = saved.result()
+            if isinstance(result, PartsWritten):
+                return result
+            time.sleep(pause_s)
+        return None
 
     def close(self) -> None:
         self._state.settle()

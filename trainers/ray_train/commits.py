@@ -64,6 +64,15 @@ class CommitDesk:
                 if wish:
                     self._desk.checkpoint(CommitFailed(step, reason, wish))
 
+    def lack_of(self, step: int) -> str:
+        """What to say of a run that ends with this step and has no checkpoint of it; empty where it has."""
+        if step in self._committed:
+            return ""
+        return (
+            f"the last checkpoint, of step {step}, could not be committed: what the run has learnt since the "
+            "one before is lost"
+        )
+
     def take(self, parts: PartsWritten) -> None:
         """Parts of one member; the same ones may come twice."""
         key = parts.generation, parts.step

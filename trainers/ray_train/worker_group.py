@@ -265,7 +265,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
 
     def _end(self) -> End | None:
         if self._finished is not None and not self._finished.stopped:
-            return End(EndReason.FINISHED, "", self._finished)
+            lack = self._commits.lack_of(self._finished.step)
+            return End(EndReason.STORAGE_FAILED if lack else EndReason.FINISHED, lack, self._finished)
         if self._stopping is not None:
             return End(self._stopping.reason, self._stopping.message, self._finished)
         return None
