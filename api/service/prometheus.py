@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import Scope
 
+from orchestrator.checkpoints.manifest import step_of
 from orchestrator.domain.runs import Run
 from orchestrator.domain.status import RunStatus
 
@@ -48,6 +49,17 @@ class Gauges:
         self._attempt = Gauge("tumbler_run_attempt", "Number of the newest attempt", **run)  # type: ignore[arg-type]
         self._generation = Gauge("tumbler_run_generation", "Number of the newest generation", **run)  # type: ignore[arg-type]
 
+        self._checkpoint_step = Gauge(
+            "tumbler_run_checkpoint_step",
+            "Step of the newest committed checkpoint; 0 before the first",
+            **run,  # type: ignore[arg-type]
+        )
+        self._skipped_checkpoints = Gauge(
+            "tumbler_run_skipped_checkpoints",
+            "Checkpoints that could not be written, or were damaged when they were to be restored",
+            **run,  # type: ignore[arg-type]
+        )
+
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
         """One request; by its route and not its path, so that no client can make up series."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -66,12 +78,33 @@ class Gauges:
     def text(self, counts: Mapping[RunStatus, int], active: Iterable[Run]) -> bytes:
         for status in RunStatus:
             self._runs.labels(status.value).set(counts.get(status, 0))
-        series = (self._step, self._workers, self._target, self._attempt, self._generation)
+        series = (
+            self._step,
+            self._workers,
+            self._target,
+            self._attempt,
+            self._generation,
+            self._checkpoint_step,
+            self._skipped_checkpoints,
+        )
         for gauge in series:
             gauge.clear()
         for run in active:
             progress = run.progress
-            values = (progress.step, progress.workers, run.target, run.attempt, progress.generation)
+            values = (
+                progress.step,
+                progress.workers,
+                run.target,
+                run.attempt,
+                progress.generation,
+                _step_of(progress.checkpoint),
+                run.skipped_checkpoints,
+            )
             for gauge, value in zip(series, values, strict=True):
                 gauge.labels(run.id, run.name).set(value)
         return generate_latest(self.registry)
+
+
+def _step_of(checkpoint: str | None) -> int:
+    """Of a checkpoint's path or URI."""
+    return (step_of(checkpoint.rpartition("/")[2]) or 0) if checkpoint is not None else 0

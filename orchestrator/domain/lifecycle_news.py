@@ -32,6 +32,9 @@ def heard(
         changes["outbox_seq"] = new[-1]["seq"]
     if run.checkpoint_wish and any(happened.get("wish") == run.checkpoint_wish for happened in new):
         changes["checkpoint_wish"] = 0
+    skipped = sum(happened["kind"] == EventKind.CHECKPOINT_SKIPPED for happened in new)
+    if skipped:
+        changes["skipped_checkpoints"] = run.skipped_checkpoints + skipped
     if state is not None:
         changes |= _told_by(run, state)
     trains = state is not None and (state.status is RunStatus.RUNNING or state.generation > 0)

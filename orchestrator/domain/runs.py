@@ -80,6 +80,8 @@ class Run:
     stop_since: str | None = None
     checkpoint_wish: int = 0
     """Number of the wish for a checkpoint now, that of its event; 0 where none is open."""
+    skipped_checkpoints: int = 0
+    """Checkpoints that could not be written, or were damaged when they were to be restored."""
     package: str | None = None
     """SHA-256 of the code archive that was uploaded for it; None where no code of the user's is shipped."""
     progress: Progress = Progress()

@@ -28,6 +28,7 @@ _IN_BODY: Final = (
     "stop",
     "stop_since",
     "checkpoint_wish",
+    "skipped_checkpoints",
     "package",
     "outbox_seq",
     "event_seq",

@@ -84,7 +84,7 @@ class Saver:
             saved.set_result(_failed(origin, self._state.step, error))
             return saved
         copied = self._copying.submit(save.copy)
-        self._state.reading = copied.result
+        self._state.reading = copied.exception  # which waits, and raises nothing
         copied.add_done_callback(lambda done: self._write(save, done, saved))
         return saved
 
