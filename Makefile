@@ -34,16 +34,18 @@ $(BENCH_READY): $(READY)
 demo: $(READY) ## a real run with a kill in the middle, and its summary
 	@$(BIN)/tumbler demo
 
-check: $(READY) ## format, lint, types, layers and unit tests, in under a minute
+check: $(READY) ## format, lint, types, layers and all unit tests but the slow ones, in under a minute
 	@echo "==> format and lint"; $(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy --no-error-summary
 	@echo "==> layers"; $(BIN)/lint-imports --config pyproject.toml >.venv/layers.log || { cat .venv/layers.log; exit 1; }
-	@echo "==> unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q
+	@echo "==> unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m "not slow"
 
 test: check ## check, then the tests that start Ray but for the longest: about a quarter of an hour
+	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long"
 
 test-all: check ## check, then all tests that start Ray; what CI runs
+	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
 
 chaos: $(READY) ## kill service, driver and GCS again and again; takes half an hour

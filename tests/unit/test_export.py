@@ -77,6 +77,7 @@ def config_in(folder: Path) -> Any:
     return json.loads((folder / "config.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["bytes", "bpe"])
 def test_the_example_loads_an_export_where_tumbler_is_not(tokenizer: str, tmp_path: Path) -> None:
     run, folder = a_run(tmp_path), tmp_path / "out"

@@ -41,6 +41,7 @@ def three_lines(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return first_segment(folder).read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(records=RECORDS, max_bytes=st.integers(1, 200))
 def test_what_was_appended_is_read_back_in_order_over_any_segments(

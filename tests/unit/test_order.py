@@ -31,6 +31,7 @@ def test_windows_stay_together(num_rows: int, seed: int, window: int, epoch: int
     assert num_changes == len(set(numbers)) - 1
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(50, 300), seeds, windows, st.integers(1, 10**6))
 def test_epochs_differ_and_so_do_seeds(num_rows: int, seed: int, window: int | None, epoch: int) -> None:

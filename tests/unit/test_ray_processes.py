@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 from ray.train import TrainingFailedError
 
@@ -20,6 +21,7 @@ def test_a_controller_that_cannot_be_reached_for_a_moment_is_told_from_a_dead_on
     assert not issubclass(ActorDiedError, ActorUnavailableError)
 
 
+@pytest.mark.slow
 def test_the_controller_needs_no_torch() -> None:
     """What it holds of the training function must load without; importing torch costs it 3 s and 200 MB."""
     code = (

@@ -11,6 +11,8 @@ import pytest
 
 from tests.unit.steps import member, the_same
 
+pytestmark = pytest.mark.slow
+
 CLIPPED = {"clip_grad_norm": 0.5}
 IN_PIECES = {"micro_batch": 2}
 HALF = {"precision": "bf16"}

@@ -20,6 +20,8 @@ from orchestrator.services.runs import Workers
 from orchestrator.store.memory import MemoryRecord
 from tests.unit.service_world import World
 
+pytestmark = pytest.mark.slow
+
 RUNS = st.integers(0, 5)
 """Which run, of those that there are."""
 TURNS = st.integers(0, 4)

@@ -114,6 +114,7 @@ async def test_a_live_run_keeps_its_newest_checkpoint(service: InProcess) -> Non
     assert [one["step"] for one in await listed(service)] == [8]
 
 
+@pytest.mark.slow
 async def test_the_model_is_exported_as_an_archive(service: InProcess, run: RunDirectory) -> None:
     answer = await service.client.get(f"{CHECKPOINTS}/8/export")
     assert answer.status_code == 200
@@ -127,6 +128,7 @@ async def test_the_model_is_exported_as_an_archive(service: InProcess, run: RunD
     assert not list(run.path.glob(".export-*"))
 
 
+@pytest.mark.slow
 async def test_what_the_export_refuses_is_the_answer(service: InProcess, run: RunDirectory) -> None:
     damage(run, commit_checkpoint(run, 12))
     answer = await service.client.get(f"{CHECKPOINTS}/12/export")
@@ -135,6 +137,7 @@ async def test_what_the_export_refuses_is_the_answer(service: InProcess, run: Ru
     assert not list(run.path.glob(".export-*"))
 
 
+@pytest.mark.slow
 async def test_what_a_killed_service_left_behind_goes_with_the_next_export(
     service: InProcess, run: RunDirectory
 ) -> None:
