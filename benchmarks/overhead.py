@@ -5,6 +5,7 @@ import statistics
 import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -17,6 +18,9 @@ from benchmarks.language_model import GLOBAL_BATCH
 from benchmarks.peers.lineup import launch_of
 from benchmarks.referee import FAST, STOCK, TUMBLER, Block, cpu_ratios, throughput_ratios
 from benchmarks.report import Bar, Report, bootstrap_interval, percentile
+from orchestrator.checkpoints.places import place_of
+from orchestrator.checkpoints.sharing import leave_mark
+from orchestrator.domain.run_search import RECORD_NAME
 from trainers.elastic.messages import Report as WorkerReport
 from trainers.ray_session import ray_session
 
@@ -90,6 +94,7 @@ def duel(contest: Contest, storage: str, *, quick: bool = False) -> dict[str, di
             num_workers=contest.num_workers,
             opponent=contest.opponent,
         )
+        be_a_run_directory(Path(folder))
         load = os.getloadavg()[0]
         with ray_session(plan.spec, num_cpus=contest.num_workers + 2):
             result = TorchTrainer(
@@ -114,6 +119,12 @@ def duel(contest: Contest, storage: str, *, quick: bool = False) -> dict[str, di
         "load_before": load,
     }
     return figures
+
+
+def be_a_run_directory(folder: Path) -> None:
+    """What a worker looks for before it trains."""
+    (folder / RECORD_NAME).touch()
+    leave_mark(place_of(folder / "checkpoints"), 1)
 
 
 class Listener:

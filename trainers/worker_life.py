@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from orchestrator.checkpoints.catalog import Catalog, Committed
 from orchestrator.checkpoints.places import place_of
+from orchestrator.checkpoints.sharing import check_shared
 from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec import RunSpec
@@ -66,6 +67,7 @@ class _StepSeen:
 
 def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingLoop:
     spec = job.spec
+    check_shared(spec.checkpoint, job.run_folder.absolute(), job.attempt, link.host)
     torch.set_num_threads(spec.resources.threads)
     torch.use_deterministic_algorithms(spec.train.consistency == "bitwise", warn_only=True)
     # Filling memory that nobody reads costs up to a tenth of a step and changes no bit of the result.

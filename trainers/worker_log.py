@@ -30,7 +30,6 @@ class _Tee:
 def logging_to(path: Path) -> Iterator[None]:
     """Copy stdout and stderr of this process to `path`, line by line, while the block runs."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("a", buffering=1)
     except OSError as error:
         print(f"no log at {path}: {error}", file=sys.stderr)

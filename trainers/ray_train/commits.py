@@ -12,6 +12,7 @@ from orchestrator.checkpoints.catalog import Catalog, Committed
 from orchestrator.checkpoints.manifest import Manifest, PartFile
 from orchestrator.checkpoints.places import place_of
 from orchestrator.checkpoints.retention import to_drop
+from orchestrator.checkpoints.sharing import leave_mark
 from orchestrator.domain.errors import CheckpointError, StorageError
 from orchestrator.domain.events import timestamp
 from trainers.elastic.job import WorkerJob
@@ -41,6 +42,7 @@ class CommitDesk:
         self._begun: set[tuple[int, int]] = set()
         self._under_way = 0
         self._one_at_a_time = asyncio.Lock()
+        leave_mark(self._catalog.place, job.attempt)
         self._committed = {found.step: found for found in self._catalog.committed()}
         self._metrics: dict[int, dict[str, float]] = {}
 
