@@ -36,11 +36,14 @@ def run(*, quick: bool = False) -> Report:
                 "stall of the step that is saved, relative to 100 ms", own["stall_s"] / _STEP_S, STALL, "of 1"
             ),
             Bar.at_most("steps while it is written, slower by", own["beside_ratio"] - 1, BESIDE, "of 1"),
-            Bar.at_most(
-                "restore of 1.5 GB, relative to reading its bytes",
-                restored["restore_ratio"],
-                RESTORE,
-                "times",
+            *(
+                Bar.at_most(
+                    f"restore of 1.5 GB from {where}, relative to reading its bytes",
+                    restored[f"{cache}_restore_ratio"],
+                    RESTORE,
+                    "times",
+                )
+                for cache, where in (("warm", "memory"), ("cold", "disk"))
             ),
         ],
     )
