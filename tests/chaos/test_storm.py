@@ -125,7 +125,7 @@ def seeds() -> Iterator[int]:
     yield from range(-(-int(os.environ.get("TUMBLER_CHAOS_REPEATS", "50")) // KILLS))
 
 
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", list(seeds()))
 def test_a_storm_of_kills_and_resizes_changes_no_bit(
     folder: Path, undisturbed: AuditReport, seed: int
 ) -> None:
