@@ -48,7 +48,7 @@ test-all: check ## check, then all tests that start Ray; what CI runs
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
 
-chaos: $(READY) ## kill service, driver and GCS again and again; takes half an hour
+chaos: $(READY) ## kill service, driver, GCS and workers again and again; takes an hour or so
 	@echo "==> chaos tests"; $(BIN)/python -m pytest tests/chaos -q -s
 
 bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers

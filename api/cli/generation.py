@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts.types import NonNegativeInt, PositiveInt
 
+from api.checkpoints import checkpoints_of, none_yet
 from api.cli.arguments import Folder, Output, Reference
 from api.cli.errors import NothingToSay
 from api.cli.output import Format, printable, put, tell
 from api.cli.places import open_run
-from orchestrator.checkpoints.catalog import Catalog
-from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
@@ -84,12 +83,10 @@ def load_trained(run: RunDirectory) -> Trained:
     from trainers.checkpoints.reading import read_model
     from trainers.feed.run_feed import feed_of
 
-    catalog = Catalog(place_of(run.checkpoints))
+    catalog = checkpoints_of(run)
     candidates = catalog.committed()
     if not candidates:
-        raise CheckpointError(
-            f"run '{run.name}' has no checkpoint yet", hint="it commits one every checkpoint.every steps"
-        )
+        raise none_yet(run.name)
     for found in candidates:
         try:
             manifest = catalog.read(found)

@@ -1,6 +1,6 @@
 """/metrics: what Prometheus reads. Names and units by its own conventions; nothing is counted by step."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -13,6 +13,30 @@ from orchestrator.domain.status import RunStatus
 CONTENT_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+def _step_of(checkpoint: str | None) -> int:
+    """Of a checkpoint's path or URI."""
+    return (step_of(checkpoint.rpartition("/")[2]) or 0) if checkpoint is not None else 0
+
+
+_OF_A_RUN: Final[tuple[tuple[str, str, Callable[[Run], float]], ...]] = (
+    ("tumbler_run_step", "Newest step done", lambda run: run.progress.step),
+    ("tumbler_run_workers", "Workers in the newest generation", lambda run: run.progress.workers),
+    ("tumbler_run_target_workers", "Workers granted", lambda run: run.target),
+    ("tumbler_run_attempt", "Number of the newest attempt", lambda run: run.attempt),
+    ("tumbler_run_generation", "Number of the newest generation", lambda run: run.progress.generation),
+    (
+        "tumbler_run_checkpoint_step",
+        "Step of the newest committed checkpoint; 0 before the first",
+        lambda run: _step_of(run.progress.checkpoint),
+    ),
+    (
+        "tumbler_run_skipped_checkpoints",
+        "Checkpoints that could not be written, or were damaged when they were to be restored",
+        lambda run: run.skipped_checkpoints,
+    ),
+)
 
 
 class Gauges:
@@ -42,23 +66,10 @@ class Gauges:
             registry=self.registry,
         )
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        run = {"labelnames": ["run_id", "run"], "registry": self.registry}
-        self._step = Gauge("tumbler_run_step", "Newest step done", **run)  # type: ignore[arg-type]
-        self._workers = Gauge("tumbler_run_workers", "Workers in the newest generation", **run)  # type: ignore[arg-type]
-        self._target = Gauge("tumbler_run_target_workers", "Workers granted", **run)  # type: ignore[arg-type]
-        self._attempt = Gauge("tumbler_run_attempt", "Number of the newest attempt", **run)  # type: ignore[arg-type]
-        self._generation = Gauge("tumbler_run_generation", "Number of the newest generation", **run)  # type: ignore[arg-type]
-
-        self._checkpoint_step = Gauge(
-            "tumbler_run_checkpoint_step",
-            "Step of the newest committed checkpoint; 0 before the first",
-            **run,  # type: ignore[arg-type]
-        )
-        self._skipped_checkpoints = Gauge(
-            "tumbler_run_skipped_checkpoints",
-            "Checkpoints that could not be written, or were damaged when they were to be restored",
-            **run,  # type: ignore[arg-type]
-        )
+        self._of_runs = [
+            (Gauge(name, about, ["run_id", "run"], registry=self.registry), value)
+            for name, about, value in _OF_A_RUN
+        ]
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
         """One request; by its route and not its path, so that no client can make up series."""
@@ -78,33 +89,9 @@ class Gauges:
     def text(self, counts: Mapping[RunStatus, int], active: Iterable[Run]) -> bytes:
         for status in RunStatus:
             self._runs.labels(status.value).set(counts.get(status, 0))
-        series = (
-            self._step,
-            self._workers,
-            self._target,
-            self._attempt,
-            self._generation,
-            self._checkpoint_step,
-            self._skipped_checkpoints,
-        )
-        for gauge in series:
+        for gauge, _ in self._of_runs:
             gauge.clear()
         for run in active:
-            progress = run.progress
-            values = (
-                progress.step,
-                progress.workers,
-                run.target,
-                run.attempt,
-                progress.generation,
-                _step_of(progress.checkpoint),
-                run.skipped_checkpoints,
-            )
-            for gauge, value in zip(series, values, strict=True):
-                gauge.labels(run.id, run.name).set(value)
+            for gauge, value in self._of_runs:
+                gauge.labels(run.id, run.name).set(value(run))
         return generate_latest(self.registry)
-
-
-def _step_of(checkpoint: str | None) -> int:
-    """Of a checkpoint's path or URI."""
-    return (step_of(checkpoint.rpartition("/")[2]) or 0) if checkpoint is not None else 0

@@ -21,7 +21,6 @@ from tests.integration.checkpoint_runs import (
     EVERY,
     STEPS,
     Proof,
-    controller_pid,
     newest,
     proof,
     restored,
@@ -30,7 +29,7 @@ from tests.integration.checkpoint_runs import (
     wait_committed,
     writers_of,
 )
-from tests.integration.saboteur import Watched, kill, sabotage
+from tests.integration.saboteur import Watched, controller_pid, kill, sabotage
 from tests.unit.damaging import DAMAGES
 from tests.unit.test_checkpoint_damage import NEWEST, bits_before, must_be_found, three
 from trainers.main import train

@@ -2,7 +2,6 @@
 worker whom nobody disturbed, and with an audit that finds each row used once.
 """
 
-import os
 import random
 import signal
 from collections.abc import Callable
@@ -10,16 +9,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import ray
 
 from orchestrator.domain.audit import AuditReport
 from orchestrator.domain.errors import TumblerError
-from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from tests.chaos.one_spec import STEPS, audited, must_be_the_same, spec_of, write_corpus
-from tests.integration.saboteur import Watched, inject, kill, kill_random_member, kill_ranks, sabotage
+from tests.integration.saboteur import (
+    Watched,
+    controller_pid,
+    four_then_two_then_three,
+    inject,
+    kill,
+    kill_random_member,
+    sabotage,
+)
 from trainers.elastic.faults import Slow
 from trainers.main import train
-from trainers.ray_train.controller import ElasticTrainController
 
 KILLS = 10
 Plan = Callable[[Watched], None]
@@ -35,14 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> AuditReport:
     return audited(train(spec_of(folder / "corpus", folder, "one", 1)).run)
-
-
-def controller_of(run: Watched) -> ray.actor.ActorHandle:
-    return ray.get_actor(controller_name(run.run.name), namespace=NAMESPACE)
-
-
-def set_target(run: Watched, workers: int) -> None:
-    ray.get(controller_of(run).set_target.remote(workers))
 
 
 def await_steps(run: Watched, number: int) -> None:
@@ -62,23 +58,10 @@ def ten_random_kills(run: Watched) -> None:
         run.wait(lambda lost=lost: len(run.events("worker-lost")) > lost)
 
 
-def four_then_two_then_three(run: Watched) -> None:
+def slow_and_one_to_four_to_two_to_three(run: Watched) -> None:
     run.wait(lambda: run.step() >= 10)
     slow_down(run)
-    set_target(run, 4)
-    run.wait(lambda: len(run.members()) == 4)
-    slow_down(run)
-    formed = len(run.events("generation-started"))
-    kill_ranks(run, 3)
-    run.wait(lambda: len(run.events("generation-started")) > formed)
-    kill_ranks(run, 0)  # the others have hardly gone on
-    started = len(run.events("worker-started"))
-    set_target(run, 2)
-    run.wait(lambda: len(run.members()) == 2)
-    set_target(run, 3)
-    run.wait(lambda: len(run.events("worker-started")) > started)
-    kill_ranks(run, 1)  # while the third one starts
-    run.wait(lambda: len(run.members()) == 3)
+    four_then_two_then_three(run, slow_down)
     slow_down(run, 0.0)
 
 
@@ -107,7 +90,7 @@ def test_any_number_of_workers(folder: Path, undisturbed: AuditReport, workers: 
 
 @pytest.mark.parametrize(
     ("workers", "plan"),
-    [("1:2", ten_random_kills), (1, four_then_two_then_three), ("1:2", zombie)],
+    [("1:2", ten_random_kills), (1, slow_and_one_to_four_to_two_to_three), ("1:2", zombie)],
     ids=["ten kills", "1-4-2-3", "zombie"],
 )
 def test_whatever_becomes_of_the_workers(
@@ -126,7 +109,7 @@ def test_whatever_becomes_of_the_workers(
 def test_everything_killed_at_once(folder: Path, undisturbed: AuditReport) -> None:
     def kill_everything(run: Watched) -> None:
         run.wait(lambda: run.step() >= 170)
-        pids = [ray.get(controller_of(run).__ray_call__.remote(own_pid)), *run.members().values()]
+        pids = [controller_pid(run.run), *run.members().values()]
         for pid in pids:
             kill(pid)
 
@@ -136,10 +119,6 @@ def test_everything_killed_at_once(folder: Path, undisturbed: AuditReport) -> No
     result = train(spec, resume=True)
     assert Watched(result.run).events("generation-started")[-1]["step"] >= 150
     must_be_the_same(audited(result.run), undisturbed)
-
-
-def own_pid(controller: ElasticTrainController) -> int:
-    return os.getpid()
 
 
 def test_the_feed_killed(folder: Path, undisturbed: AuditReport, tmp_path: Path) -> None:

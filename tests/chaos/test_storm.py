@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import ray
 
 from orchestrator.domain.audit import AuditReport
-from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.spec import RunSpec
 from tests.chaos.one_spec import STEPS, audited, must_be_the_same, spec_of, write_corpus
-from tests.integration.saboteur import Watched, sabotage
+from tests.integration.saboteur import Watched, sabotage, set_target
 from trainers.main import train
 
 KILLS, RESIZES = 10, 6
@@ -79,8 +77,7 @@ class Striker:
                 self._kill(run)
 
     def _resize(self, run: Watched, target: int) -> None:
-        controller = ray.get_actor(controller_name(run.run.name), namespace=NAMESPACE)
-        ray.get(controller.set_target.remote(target))
+        set_target(run, target)
         self.done.append(f"{run.step()}: {target} workers")
 
     def _kill(self, run: Watched) -> None:

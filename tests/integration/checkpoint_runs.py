@@ -1,24 +1,21 @@
 """Runs whose checkpoints are put to use: what they are made of, how they are struck, and what must not depend
 on it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from orchestrator.checkpoints.catalog import Catalog
 from orchestrator.checkpoints.manifest import Manifest, step_of
 from orchestrator.checkpoints.places import Place, place_of
 from orchestrator.domain.audit import audit
 from orchestrator.domain.errors import ClusterUnavailable
-from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_parts import WorkersSpec
 from tests.integration.processes import descendants
-from tests.integration.saboteur import Watched, kill, sabotage
+from tests.integration.saboteur import Watched, controller_pid, kill, sabotage
 from trainers.door import at_the_door
 from trainers.elastic.job import WorkerJob
 from trainers.main import run_attempt, train
@@ -83,14 +80,6 @@ def num_writers(manifest: Manifest) -> int:
 def restored(run: RunDirectory) -> list[dict[str, Any]]:
     """The generations that began from a checkpoint."""
     return [event for event in Watched(run).events("generation-started") if "step-" in event["source"]]
-
-
-def controller_of(run: RunDirectory) -> Any:
-    return ray.get_actor(controller_name(run.name), namespace=NAMESPACE)
-
-
-def controller_pid(run: RunDirectory) -> int:
-    return int(ray.get(controller_of(run).__ray_call__.remote(lambda self: os.getpid())))
 
 
 def writers_of(worker_pid: int) -> set[int]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 
@@ -71,6 +72,36 @@ def sabotage(plan: Callable[[Watched], None]) -> Iterator[Saboteur]:
         raise saboteur.failures[0]
 
 
+def controller_of(run: RunDirectory) -> Any:
+    return ray.get_actor(controller_name(run.name), namespace=NAMESPACE)
+
+
+def controller_pid(run: RunDirectory) -> int:
+    return int(ray.get(controller_of(run).__ray_call__.remote(lambda self: os.getpid())))
+
+
+def set_target(watched: Watched, workers: int) -> None:
+    ray.get(controller_of(watched.run).set_target.remote(workers))
+
+
+def four_then_two_then_three(run: Watched, changed: Callable[[Watched], None] = lambda run: None) -> None:
+    """A plan for one worker, with kills during recovery; `changed` is called when there are four."""
+    set_target(run, 4)
+    run.wait(lambda: len(run.members()) == 4)
+    changed(run)
+    formed = len(run.events("generation-started"))
+    kill_ranks(run, 3)
+    run.wait(lambda: len(run.events("generation-started")) > formed)
+    kill_ranks(run, 0)  # the others have hardly gone on
+    started = len(run.events("worker-started"))
+    set_target(run, 2)
+    run.wait(lambda: len(run.members()) == 2)
+    set_target(run, 3)
+    run.wait(lambda: len(run.events("worker-started")) > started)
+    kill_ranks(run, 1)  # while the third one starts
+    run.wait(lambda: len(run.members()) == 3)
+
+
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
@@ -78,8 +109,7 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
 def inject(watched: Watched, rank: int, fault: Fault) -> str:
     """Put a fault into a member; its worker id."""
     worker = list(watched.members())[rank]
-    controller = ray.get_actor(controller_name(watched.run.name), namespace=NAMESPACE)
-    ray.get(controller.inject.remote(worker, fault))
+    ray.get(controller_of(watched.run).inject.remote(worker, fault))
     return worker
 
 

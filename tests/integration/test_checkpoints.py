@@ -18,7 +18,6 @@ from tests.integration.checkpoint_runs import (
     STEPS,
     Proof,
     committed,
-    controller_of,
     go_on_with,
     left_behind,
     newest,
@@ -28,7 +27,7 @@ from tests.integration.checkpoint_runs import (
     spec_of,
     wait_committed,
 )
-from tests.integration.saboteur import Watched, kill, sabotage
+from tests.integration.saboteur import Watched, controller_of, kill, sabotage, set_target
 from trainers.main import train
 
 Killed = tuple[RunSpec, RunDirectory]
@@ -88,7 +87,7 @@ def test_all_workers_killed_at_once_go_on_from_the_newest_checkpoint_with_fewer(
         wait_committed(run, 2 * EVERY)
         for pid in run.members().values():
             kill(pid)
-        ray.get(controller_of(run.run).set_target.remote(2))
+        set_target(run, 2)
 
     with sabotage(kill_all) as saboteur:
         result = train(spec_of(storage, "2:3", pause_s=0.02), on_start=saboteur.on_start)

@@ -5,7 +5,6 @@ end with the parameters, the optimizer state and the hash chain of one worker th
 an audit that finds each row used once.
 """
 
-import os
 import random
 import signal
 from collections.abc import Callable
@@ -13,14 +12,20 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-import ray
 
 from orchestrator.domain.audit import audit
 from orchestrator.domain.errors import TumblerError
-from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
-from tests.integration.saboteur import Watched, kill, kill_random_member, kill_ranks, sabotage
+from tests.integration.saboteur import (
+    Watched,
+    controller_pid,
+    four_then_two_then_three,
+    kill,
+    kill_random_member,
+    kill_ranks,
+    sabotage,
+)
 from trainers.main import train
 
 ROWS, BATCH, STEPS = 485, 16, 62
@@ -71,11 +76,6 @@ def proof(run: RunDirectory) -> Proof:
     return report.parameters_sha256, report.optimizer_sha256, report.chain
 
 
-def set_target(run: Watched, workers: int) -> None:
-    controller = ray.get_actor(controller_name(run.run.name), namespace=NAMESPACE)
-    ray.get(controller.set_target.remote(workers))
-
-
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_any_number_of_workers_takes_the_same_way(
     spec_of: Callable[..., RunSpec], undisturbed: Proof, workers: int
@@ -103,19 +103,7 @@ def test_one_worker_becomes_four_then_two_then_three_with_kills_during_recovery(
 ) -> None:
     def plan(run: Watched) -> None:
         run.wait(lambda: run.step() >= 2)
-        set_target(run, 4)
-        run.wait(lambda: len(run.members()) == 4)
-        formed = len(run.events("generation-started"))
-        kill_ranks(run, 3)
-        run.wait(lambda: len(run.events("generation-started")) > formed)
-        kill_ranks(run, 0)  # the others have hardly gone on
-        started = len(run.events("worker-started"))
-        set_target(run, 2)
-        run.wait(lambda: len(run.members()) == 2)
-        set_target(run, 3)
-        run.wait(lambda: len(run.events("worker-started")) > started)
-        kill_ranks(run, 1)  # while the third one starts
-        run.wait(lambda: len(run.members()) == 3)
+        four_then_two_then_three(run)
 
     with sabotage(plan) as saboteur:
         result = train(spec_of(1, pause_s=SLOW), on_start=saboteur.on_start)
@@ -144,8 +132,7 @@ def test_workers_and_controller_lost_at_once_go_on_from_the_newest_checkpoint(
 ) -> None:
     def kill_everything(run: Watched) -> None:
         run.wait(lambda: run.step() >= 47)
-        controller = ray.get_actor(controller_name(run.run.name), namespace=NAMESPACE)
-        pids = [ray.get(controller.__ray_call__.remote(lambda self: os.getpid())), *run.members().values()]
+        pids = [controller_pid(run.run), *run.members().values()]
         for pid in pids:
             kill(pid)
 

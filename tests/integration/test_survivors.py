@@ -3,13 +3,11 @@
 from typing import Any
 
 import pytest
-import ray
 
 from orchestrator.domain.audit import audit
 from orchestrator.domain.errors import RunFailed
-from orchestrator.domain.ray_names import NAMESPACE, controller_name
 from orchestrator.domain.run_directory import RunDirectory
-from tests.integration.saboteur import Watched, kill, kill_ranks, sabotage
+from tests.integration.saboteur import Watched, kill, kill_ranks, sabotage, set_target
 from trainers.main import train
 
 PACE = {"pause_s": 0.02}
@@ -60,12 +58,11 @@ def test_a_replacement_lost_while_it_starts_and_a_survivor_lost_meanwhile_cost_o
 def test_growing_and_shrinking_by_the_target_repeats_no_step(paced: Any) -> None:
     def plan(run: Watched) -> None:
         run.wait(lambda: run.step() >= 5)
-        controller = ray.get_actor(controller_name(run.run.name), namespace=NAMESPACE)
         pids = set(run.members().values())
-        ray.get(controller.set_target.remote(4))
+        set_target(run, 4)
         run.wait(lambda: full_strength(run, 4))
         assert pids <= set(run.members().values())
-        ray.get(controller.set_target.remote(1))
+        set_target(run, 1)
         run.wait(lambda: full_strength(run, 1))
         run.wait(lambda: len(run.events("worker-retired")) == 3)
 

@@ -19,14 +19,7 @@ from tests.unit.checkpoint_files import COMMITTED, commit_checkpoint, damage, da
 from tests.unit.fake_rest import FakeRest, problem, run_json
 from tests.unit.recorded_run import RecordedRun, finished_run
 
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("TUMBLER_STORAGE", "TUMBLER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no service of whoever runs the tests
-    monkeypatch.setenv("TUMBLER_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture

@@ -16,14 +16,7 @@ from api.client import Client
 from tests.unit.fake_rest import FakeRest, run_json
 from tests.unit.recorded_run import finished_run
 
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("TUMBLER_STORAGE", "TUMBLER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TUMBLER_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture

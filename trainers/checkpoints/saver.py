@@ -110,7 +110,7 @@ class Saver:
         self._writer.close()
 
     def _prepared(self, origin: Origin) -> "_Save":
-        self._state.settle()  # a copy that is still being made reads the slot table
+        self._state.settle()  # it can hold but one reader
         image = StateImage(self._state.snapshot(), self._num_shards)
         arena, slot = self._slot(image.num_bytes)
         point = self._state.newest_point
