@@ -20,6 +20,15 @@ class Node:
     resources: Mapping[str, float]
     """What it has in all, in Ray's words: CPU and GPU in devices, memory in bytes."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    cordoned: bool = False
+    """It takes no new workers; those that are there stay."""
+    draining: bool = False
+    """It will be gone: no new workers, and those that are there move away."""
+
+    @property
+    def open(self) -> bool:
+        """Whether new workers may go there."""
+        return self.alive and not self.cordoned and not self.draining
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration. Revisions are numbers of four digits, so that a later one compares greater."""
 
 METADATA: Final = MetaData()
@@ -121,3 +121,21 @@ LEASES: Final = Table(
     Column("until_s", Float, nullable=False),
 )
 """At most one row; it stays when the lease is dropped, so that tokens go on growing."""
+
+QUEUES: Final = Table(
+    "queues",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Those that somebody set a quota or weight for; every other has neither."""
+
+NODES: Final = Table(
+    "nodes",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Those that somebody cordoned or drains."""
