@@ -122,7 +122,7 @@ class FakeCluster:
         with self._lock:
             self._folder(run).orders = Orders(
                 attempt=run.attempt,
-                workers_min=run.workers_min,
+                workers_min=min(run.workers_min, run.target),
                 target=run.target,
                 checkpoint=run.checkpoint_wish,
                 stop=run.stop,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 
@@ -90,10 +91,11 @@ class Record(Protocol):
         """All runs in an ACTIVE status, the oldest first."""
         ...
 
-    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
-        """QUEUED runs whose back-off is over: greatest priority first, then the longest queued.
+    async def queue(self, *, each: int, without: Collection[str] = ()) -> Sequence[Run]:
+        """QUEUED runs, in a back-off too: of each queue and priority the `each` that are queued longest.
 
-        Runs that never started and have one of the gang claims in `without` are left out.
+        The greatest priority first, then the longest queued. Runs that never started and have one of the
+        gang claims in `without` are left out.
         """
         ...
 
@@ -110,6 +112,14 @@ class Record(Protocol):
     async def drivers(self, run_id: str) -> Sequence[Driver]: ...
 
     async def generations(self, run_id: str) -> Sequence[GenerationRow]: ...
+
+    async def queues(self) -> Sequence[Queue]:
+        """Those that `put_queue` was told of, by name."""
+        ...
+
+    async def put_queue(self, queue: Queue) -> None:
+        """Set quota and weight of a queue, whether any run is in it or not."""
+        ...
 
     async def take_lease(self, holder: str, *, now_s: float, ttl_s: float) -> int | None:
         """Be the one that acts until `now_s + ttl_s`; again before that to stay it. Seconds since 1970.
