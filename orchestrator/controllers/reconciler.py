@@ -6,7 +6,7 @@ is there. Of several services on one record the one with the lease acts; the oth
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic as process_monotonic
@@ -21,6 +21,7 @@ from orchestrator.controllers.scheduler import Scheduler
 from orchestrator.domain.errors import LeaseLost, StorageError
 from orchestrator.domain.events import timestamp, utc_now
 from orchestrator.domain.lifecycle_attempts import seconds_since
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Run
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.cluster import Cluster, ClusterView
@@ -110,6 +111,15 @@ class Reconciler:
         if run.status is RunStatus.STARTING:
             return run.phase or None
         return self._scheduler.why(run)
+
+    def warning_of(self, run: Run) -> str | None:
+        """Why the cluster as it is can never hold a run that was just submitted; None where it can."""
+        return self._scheduler.never_fits(run)
+
+    @property
+    def queues(self) -> Mapping[str, Queue]:
+        """Those with a quota or weight, as they were in the last round."""
+        return self._scheduler.queues
 
     # the loop
 

@@ -5,7 +5,7 @@ Who shrinks or leaves is told before anybody gets more, so that no place is gran
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,11 +13,13 @@ from orchestrator.controllers.acting import Hands
 from orchestrator.controllers.observation import ClusterWatch
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.lifecycle_attempts import deadline_passed, is_overtime, preempted, retargeted
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Change, Run
 from orchestrator.ports.cluster import ClusterView, Node
 from orchestrator.ports.record import Record
 from orchestrator.scheduling.planning import Plan, plan
 from orchestrator.scheduling.policy import Policy
+from orchestrator.scheduling.sentences import never_fits
 
 QUEUE_SEEN: Final = 20
 """So many waiting runs of each queue and priority are looked at in a round, without those that can never fit;
@@ -47,10 +49,15 @@ class Scheduler:
         self._hopeless: dict[str, str] = {}
         """Gang claims that can never fit on the nodes there are now, and why."""
         self._hopeless_on: tuple[Node, ...] = ()
+        self._fits: dict[str, str | None] = {}
+        """Gang claim -> why it never fits, of those that were submitted since the nodes were seen."""
+        self._fits_on: ClusterView | None = None
         self._rest_until = float("-inf")
         """Before that nobody is scheduled."""
         self._seen_all = True
         """The plan looked at everybody who waits."""
+        self.queues: Mapping[str, Queue] = {}
+        """Those with a quota or weight, as they were in the last round."""
         self._settles_at: dict[str, float] = {}
         """Run id -> until then it keeps the workers that it got, where nobody needs them."""
 
@@ -75,6 +82,20 @@ class Scheduler:
             return said
         return f"at least {QUEUE_SEEN} runs of queue {run.queue} with the same priority go before it"
 
+    def never_fits(self, run: Run) -> str | None:
+        """Why the nodes can never hold it; None where they can, or were not seen. Asked at each submit."""
+        view = self._watch.view
+        if view is None or not self._watch.there:
+            return None
+        if self._fits_on is not view:
+            self._fits, self._fits_on = {}, view
+        claim = run.gang_claim
+        if claim not in self._fits:
+            if len(self._fits) >= _HOPELESS_KNOWN:
+                self._fits.clear()
+            self._fits[claim] = never_fits(run, view)
+        return self._fits[claim]
+
     async def _decide(self, living: Sequence[Run], token: int) -> list[Run]:
         """Sets the plan; returns those who wait. Who can never fit is left out the next time, until the nodes
         change: any number of them must not hide the others."""
@@ -94,7 +115,7 @@ class Scheduler:
                 return queued
 
     async def _planned(self, queued: Sequence[Run], living: Sequence[Run], view: ClusterView) -> Plan:
-        queues = {queue.name: queue for queue in await self._record.queues()}
+        self.queues = {queue.name: queue for queue in await self._record.queues()}
         now_s = self._hands.monotonic()
         self._settles_at = {run_id: at for run_id, at in self._settles_at.items() if at > now_s}
         return await asyncio.to_thread(
@@ -103,7 +124,7 @@ class Scheduler:
             living,
             view,
             self._hands.clock(),
-            queues=queues,
+            queues=self.queues,
             policy=self._policy,
             unsettled=frozenset(self._settles_at),
         )

@@ -15,6 +15,7 @@ from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling import sentences
 from orchestrator.scheduling.order import Line, holds, is_fixed, is_harmed, is_leaving, standing
 from orchestrator.scheduling.policy import Policy, Surplus
+from orchestrator.scheduling.room import need_of
 from orchestrator.scheduling.tally import Lack, Tally
 
 _MOST_BLOCKED = 8
@@ -125,7 +126,7 @@ class Minima:
             return
         if self._never_fits(run):
             return
-        if lack is Lack.QUOTA and (never := sentences.never_within(run, self.tally)) is not None:
+        if lack is Lack.QUOTA and (never := self._never_within(run)) is not None:
             self.waits[run.id] = never
             return
         for_it = self._victims(run)
@@ -164,6 +165,9 @@ class Minima:
             self.hopeless[claim] = said
         self.waits[run.id] = self.hopeless[claim]
         return True
+
+    def _never_within(self, run: Run) -> str | None:
+        return sentences.never_within(need_of(run), run.workers_min, self.tally.queues[run.queue])
 
     # who has to leave
 

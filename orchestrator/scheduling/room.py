@@ -43,11 +43,12 @@ class Need:
 
 
 def need_of(run: Run) -> Need:
-    return _need(run.claim)
+    return need_of_claim(run.claim)
 
 
 @lru_cache(maxsize=4096)
-def _need(claim: str) -> Need:
+def need_of_claim(claim: str) -> Need:
+    """See `orchestrator.domain.runs.claim_of`."""
     return Need(**json.loads(claim))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling.room import ROUNDING, Need, Room, amount, need_of, totals
@@ -40,14 +41,13 @@ def never_fits(run: Run, view: ClusterView) -> str | None:
     return f"can never fit: needs {need.describe(run.workers_min)}; {has}"
 
 
-def never_within(run: Run, tally: Tally) -> str | None:
-    """None where an empty queue may hold its fewest workers."""
-    need = need_of(run)
-    for kind, most in tally.quota(run.queue).items():
-        asked = need.of(kind, run.workers_min)
+def never_within(need: Need, workers: int, queue: Queue) -> str | None:
+    """None where the queue may hold so many workers while it is empty."""
+    for kind, most in queue.quota.items():
+        asked = need.of(kind, workers)
         if asked > most + ROUNDING:
             return (
-                f"its smallest group needs {amount(kind, asked)} and queue {run.queue} may hold "
+                f"its smallest group needs {amount(kind, asked)} and queue {queue.name} may hold "
                 f"{amount(kind, most)} in all"
             )
     return None

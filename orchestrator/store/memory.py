@@ -121,6 +121,9 @@ class MemoryRecord:
     async def num_ahead(self, run: Run) -> int:
         return sum(_turn(other) < _turn(run) for other in self._queued())
 
+    async def waiting(self) -> Mapping[str, int]:
+        return Counter(run.queue for run in self._queued())
+
     async def counts(self) -> Mapping[RunStatus, int]:
         statuses = [run.status for run in self._runs()]
         return {status: statuses.count(status) for status in RunStatus}

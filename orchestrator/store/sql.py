@@ -100,6 +100,9 @@ class SqlRecord:
     async def num_ahead(self, run: Run) -> int:
         return await self._read(sql_reads.num_ahead, run)
 
+    async def waiting(self) -> Mapping[str, int]:
+        return await self._read(sql_reads.waiting)
+
     async def counts(self) -> Mapping[RunStatus, int]:
         return await self._read(sql_reads.counts)
 

@@ -84,6 +84,11 @@ def num_ahead(connection: Connection, run: Run) -> int:
     )
 
 
+def waiting(connection: Connection) -> Mapping[str, int]:
+    found = connection.execute(select(_c.queue, func.count().label("num")).where(_QUEUED).group_by(_c.queue))
+    return {row.queue: row.num for row in found}
+
+
 def counts(connection: Connection) -> Mapping[RunStatus, int]:
     found = connection.execute(select(_c.status, func.count()).group_by(_c.status))
     return {**dict.fromkeys(RunStatus, 0), **{RunStatus(status): count for status, count in found}}

@@ -213,6 +213,14 @@ async def test_who_is_left_out_takes_no_place_of_those_behind(record: Record) ->
     ]
 
 
+async def test_those_who_wait_are_counted_by_queue(record: Record) -> None:
+    assert await record.waiting() == {}
+    for number, queue in ((1, "nlp"), (2, "nlp"), (3, "vision"), (4, "vision")):
+        await record.add(new(number, queue=queue))
+    await bring_to(record, "r0004", RunStatus.PAUSED)
+    assert await record.waiting() == {"nlp": 2, "vision": 1}
+
+
 async def test_queues_are_as_they_were_set_last(record: Record) -> None:
     assert list(await record.queues()) == []
     await record.put_queue(Queue("vision", {"workers": 3.0}, 2.0))
