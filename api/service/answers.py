@@ -66,8 +66,8 @@ class RunDetail(RunShown):
     """One run and what was asked for."""
 
     wait: WaitShown | None
-    """Of a run that is QUEUED, or has fewer workers than it could use. Only GET fills it in, and the answer to
-    a submit of what can never fit the cluster as it is."""
+    """Of a run that is QUEUED, or has fewer workers than it could use. Only GET fills it in, and the answer
+    to a submit of what can never fit the cluster as it is."""
     spec: dict[str, Any]
 
 

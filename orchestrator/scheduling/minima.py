@@ -13,9 +13,10 @@ from orchestrator.domain.events import timestamp
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling import sentences
-from orchestrator.scheduling.order import Line, holds, is_fixed, is_harmed, is_leaving, standing
+from orchestrator.scheduling.order import Line, Ranked, holds, is_fixed, is_harmed, is_leaving, standing
 from orchestrator.scheduling.policy import Policy, Surplus
 from orchestrator.scheduling.room import need_of
+from orchestrator.scheduling.speed import End
 from orchestrator.scheduling.tally import Lack, Tally
 
 _MOST_BLOCKED = 8
@@ -32,6 +33,8 @@ class Minima:
     policy: Policy
     now: datetime
     active: Sequence[Run]
+    ends: Sequence[End]
+    """Of those among them of which it is known, the first one first."""
     tally: Tally
     """Granted and held, nothing set aside."""
     guarded: Tally
@@ -54,14 +57,14 @@ class Minima:
     """Gang claim that these nodes can never hold -> why."""
     blocked: list[Run] = field(default_factory=list)
     """Those who wait for room, in order."""
-    ahead: dict[str, int] = field(default_factory=dict)
-    """Queue -> how many of its runs stand before the next one, where the first of them cannot start."""
+    halted: set[str] = field(default_factory=set)
+    """Queues whose first run cannot start yet: the others wait behind it."""
     _no_room: set[str] = field(default_factory=set)
     """Gang claims that do not fit any more in this round."""
     _no_victims: dict[tuple[str, str], int] = field(default_factory=dict)
     """(queue, gang claim) -> priority up to which preempting would not help."""
 
-    def settle(self, queued: Sequence[Run]) -> None:
+    def settle(self, waiting: Ranked) -> None:
         alive = frozenset(node.id for node in self.view.nodes if node.alive)
         for run in standing(self.active, alive):
             workers = holds(run, alive)
@@ -75,14 +78,15 @@ class Minima:
             if not is_fixed(run) and run.target < run.workers_min and run.id not in self.stranded:
                 self._raise(run)
         fair = self.policy.surplus is not Surplus.FIFO
-        for run in Line(queued, self.policy, self.now, self.tally.share if fair else lambda queue: 0.0):
-            if self.ahead.get(run.queue):
-                self.waits[run.id] = sentences.behind(self.ahead[run.queue], run.queue)
-                self.ahead[run.queue] += 1
-            elif run.not_before is not None and run.not_before > timestamp(self.now):
+        line = Line(waiting, self.tally.share if fair else lambda queue: 0.0)
+        for run in line:
+            if run.not_before is not None and run.not_before > timestamp(self.now):
                 self._keep_place(run)
             else:
                 self._start(run)
+            if run.queue in self.halted:
+                for ahead, other in enumerate(line.rest(run.queue), start=1):
+                    self.waits[other.id] = sentences.behind(ahead, run.queue)
 
     # living runs
 
@@ -137,8 +141,8 @@ class Minima:
                 self.preempted[victim.id] = victim, run
             self._block(run)
         elif lack is Lack.QUOTA:
-            self.waits[run.id] = sentences.at_quota(run, self.active, self.tally)
-            self.ahead[run.queue] = 1
+            self.waits[run.id] = sentences.at_quota(run, self.ends, self.tally)
+            self.halted.add(run.queue)
         else:
             self._no_room.add(run.gang_claim)
             self.waits[run.id] = self._why_no_room(run)
@@ -147,13 +151,13 @@ class Minima:
     def _why_no_room(self, run: Run) -> str:
         if self.blocked and self.tally.copy().take(run, run.workers_min) is None:
             return sentences.kept_for(self.blocked[0])
-        return sentences.does_not_fit(run, self.active, self.tally, self.view)
+        return sentences.does_not_fit(run, self.active, self.ends, self.tally, self.view)
 
     def _block(self, run: Run) -> None:
         """What there is of its places is kept for it, and those of its queue wait behind it."""
         self.guarded.reserve(run, run.workers_min)
         self.blocked.append(run)
-        self.ahead[run.queue] = 1
+        self.halted.add(run.queue)
 
     def _never_fits(self, run: Run) -> bool:
         """Then it says so, and keeps nobody waiting."""

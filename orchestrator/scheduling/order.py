@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from orchestrator.domain.lifecycle_attempts import seconds_since
@@ -24,33 +24,48 @@ def rank(run: Run, policy: Policy, now: datetime) -> int:
     return run.priority + max(0, int(waited_s / policy.ageing_s))
 
 
+Ranked = Mapping[str, Sequence[tuple[int, str, str, Run]]]
+"""Queue -> its runs in order, each behind what it is ordered by."""
+
+
+def ranked(queued: Sequence[Run], policy: Policy, now: datetime) -> Ranked:
+    found: dict[str, list[tuple[int, str, str, Run]]] = defaultdict(list)
+    for run in queued:
+        found[run.queue].append((-rank(run, policy, now), run.queued, run.id, run))
+    return {queue: sorted(runs, key=lambda each: each[:3]) for queue, runs in found.items()}
+
+
 class Line:
     """Those who wait. Of equal rank it is the turn of the queue that holds the least for its weight."""
 
-    def __init__(
-        self, queued: Sequence[Run], policy: Policy, now: datetime, share: Callable[[str], float]
-    ) -> None:
+    def __init__(self, waiting: Ranked, share: Callable[[str], float]) -> None:
+        self._waiting = waiting
         self._share = share
-        ranked: dict[str, list[tuple[int, str, str, Run]]] = defaultdict(list)
-        for run in queued:
-            ranked[run.queue].append((-rank(run, policy, now), run.queued, run.id, run))
-        self._queues = {queue: sorted(runs, key=lambda each: each[:3]) for queue, runs in ranked.items()}
+        self._place = dict.fromkeys(waiting, 0)
+        """Queue -> how many of its runs had their turn."""
 
     def __iter__(self) -> Iterator[Run]:
         """The share of a queue counts as it is when the turn comes to it."""
-        heads = [self._head(queue, 0) for queue in self._queues]
+        heads = [self._head(queue) for queue in self._waiting]
         heapq.heapify(heads)
         while heads:
-            queue, place = heads[0][-2:]
-            yield self._queues[queue][place][-1]
-            if place + 1 < len(self._queues[queue]):
-                heapq.heapreplace(heads, self._head(queue, place + 1))
+            queue = heads[0][-1]
+            self._place[queue] += 1
+            yield self._waiting[queue][self._place[queue] - 1][-1]
+            if self._place[queue] < len(self._waiting[queue]):
+                heapq.heapreplace(heads, self._head(queue))
             else:
                 heapq.heappop(heads)
 
-    def _head(self, queue: str, place: int) -> tuple[int, float, str, str, str, int]:
-        points, queued, run_id, _ = self._queues[queue][place]
-        return points, self._share(queue), queued, run_id, queue, place
+    def rest(self, queue: str) -> list[Run]:
+        """All of a queue whose turn did not come yet; it will not come any more."""
+        left = [each[-1] for each in self._waiting[queue][self._place[queue] :]]
+        self._place[queue] = len(self._waiting[queue])
+        return left
+
+    def _head(self, queue: str) -> tuple[int, float, str, str, str]:
+        points, queued, run_id, _ = self._waiting[queue][self._place[queue]]
+        return points, self._share(queue), queued, run_id, queue
 
 
 def is_leaving(run: Run) -> bool:

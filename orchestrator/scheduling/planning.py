@@ -4,6 +4,7 @@ It is made from scratch in each round. First everybody gets the fewest workers i
 (`minima`); then what is left is given to those to whom it is worth most (`surplus`).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,9 +15,10 @@ from orchestrator.domain.status import EndReason
 from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling import sentences
 from orchestrator.scheduling.minima import Minima
-from orchestrator.scheduling.order import fewest, is_fixed, is_leaving
+from orchestrator.scheduling.order import Ranked, fewest, is_fixed, is_leaving, ranked
 from orchestrator.scheduling.policy import DEFAULT_POLICY, Policy
-from orchestrator.scheduling.speed import resizes
+from orchestrator.scheduling.room import need_of
+from orchestrator.scheduling.speed import End, ends_of, resizes
 from orchestrator.scheduling.surplus import Handout
 from orchestrator.scheduling.tally import Tally
 
@@ -54,26 +56,28 @@ def plan(
 
     The sum of all targets fits the nodes: a run that leaves counts until it has left.
     """
-    minima = _minima(queued, active, view, now, queues, policy)
+    waiting = ranked(queued, policy, now)
+    minima = _minima(waiting, active, view, now, queues, policy)
     if not minima.preempted:
         return _whole(minima, {}, unsettled)
     # Who is to leave still has all its workers: what is decided about the others must reckon with that.
     leaving = {run.id: sentences.preempted(run, winner) for run, winner in minima.preempted.values()}
     asked = [run.with_(stop=EndReason.PREEMPTED) if run.id in leaving else run for run in active]
-    again = _minima(queued, asked, view, now, queues, replace(policy, preemption=False))
+    again = _minima(waiting, asked, view, now, queues, replace(policy, preemption=False))
     return _whole(again, leaving, unsettled)
 
 
 def _minima(
-    queued: Sequence[Run],
+    waiting: Ranked,
     active: Sequence[Run],
     view: ClusterView,
     now: datetime,
     queues: Mapping[str, Queue],
     policy: Policy,
 ) -> Minima:
-    minima = Minima(view, policy, now, active, Tally.of(view, queues), Tally.of(view, queues))
-    minima.settle(queued)
+    ends = ends_of([run for run in active if not is_leaving(run)])
+    minima = Minima(view, policy, now, active, ends, Tally.of(view, queues), Tally.of(view, queues))
+    minima.settle(waiting)
     return minima
 
 
@@ -102,9 +106,18 @@ def _whole(minima: Minima, preemptions: Mapping[str, str], unsettled: frozenset[
 
 def _shares(minima: Minima, workers: Mapping[str, int], lent: Tally) -> dict[str, str]:
     """Of those who have less than their most."""
-    living = [run for run in minima.active if not is_leaving(run)]
+    ends_of_queue: dict[str, list[End]] = defaultdict(list)
+    for end in minima.ends:
+        ends_of_queue[end.run.queue].append(end)
+    reasons: dict[tuple[str, str], tuple[str, bool]] = {}
     said = {}
-    for run in (*living, *minima.grants.values()):
-        if run.id in workers and workers[run.id] < run.workers_max and run.id not in minima.shares:
-            said[run.id] = sentences.less_than_most(run, workers[run.id], living, lent)
+    for run in (*minima.active, *minima.grants.values()):
+        if run.id not in workers or workers[run.id] >= run.workers_max or run.id in minima.shares:
+            continue
+        asks = run.queue, run.claim
+        if asks not in reasons:
+            reasons[asks] = sentences.why_no_more(run.queue, need_of(run), lent)
+        why, own = reasons[asks]
+        ends = ends_of_queue[run.queue] if own else minima.ends
+        said[run.id] = sentences.less_than_most(run, workers[run.id], why, ends)
     return said

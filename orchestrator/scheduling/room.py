@@ -59,7 +59,7 @@ def amount(kind: str, much: float) -> str:
     return f"{much / _GIB:g} GiB of memory" if kind == "memory" else f"{much:g} {kind}"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Place:
     node: str
     labels: Mapping[str, str]
@@ -86,8 +86,10 @@ _Bundle = tuple[int, Mapping[str, float]]
 class Room:
     """What is free, and who holds the rest. Taking and giving back change it."""
 
-    places: list[_Place] = field(default_factory=list)
-    _held: dict[str, list[_Bundle]] = field(default_factory=dict)
+    places: list[_Place]
+    _index: Mapping[str, int]
+    """Node -> its place."""
+    _held: dict[str, tuple[_Bundle, ...]] = field(default_factory=dict)
     """Run id -> what it holds."""
     _full: dict[int, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
     """Bundle by identity -> no open place before this one takes it. Forgotten when anything is given back."""
@@ -95,20 +97,21 @@ class Room:
     @classmethod
     def of(cls, view: ClusterView, *, closed_too: bool = False) -> "Room":
         """Everything that the nodes which are alive have; `closed_too`: as if all of them took workers."""
-        return cls(
-            [
-                _Place(node.id, node.labels, node.open or closed_too, dict(node.resources))
-                for node in view.nodes
-                if node.alive
-            ]
-        )
+        places = [
+            _Place(node.id, node.labels, node.open or closed_too, dict(node.resources))
+            for node in view.nodes
+            if node.alive
+        ]
+        return cls(places, {place.node: index for index, place in enumerate(places)})
 
     def __post_init__(self) -> None:
-        self._index = {place.node: index for index, place in enumerate(self.places)}
+        self._own: set[int] = set()
+        """Which places no copy has, too."""
 
     def copy(self) -> "Room":
-        places = [_Place(place.node, place.labels, place.open, dict(place.free)) for place in self.places]
-        return Room(places, {owner: list(held) for owner, held in self._held.items()}, dict(self._full))
+        """Cheap: a place is copied when one of the two rooms changes it."""
+        self._own = set()
+        return Room(list(self.places), self._index, dict(self._held), dict(self._full))
 
     def take_gang(self, owner: str, need: Need, workers: int) -> bool:
         """Feed and workers, all of them or nothing."""
@@ -199,16 +202,24 @@ class Room:
         return False
 
     def _give(self, owner: str, index: int, bundle: Mapping[str, float]) -> None:
-        self.places[index].change(bundle, -1)
-        self._held.setdefault(owner, []).append((index, bundle))
+        self._mine(index).change(bundle, -1)
+        self._held[owner] = (*self._held.get(owner, ()), (index, bundle))
 
     def _undo(self, owner: str, mark: int) -> None:
-        held = self._held.get(owner, [])
+        held = self._held.get(owner, ())
         if len(held) > mark:
             self._full.clear()
-        while len(held) > mark:
-            index, bundle = held.pop()
-            self.places[index].change(bundle, 1)
+            self._held[owner] = held[:mark]
+        for index, bundle in held[mark:]:
+            self._mine(index).change(bundle, 1)
+
+    def _mine(self, index: int) -> _Place:
+        """A place that no copy of this room has too."""
+        if index not in self._own:
+            self._own.add(index)
+            place = self.places[index]
+            self.places[index] = _Place(place.node, place.labels, place.open, dict(place.free))
+        return self.places[index]
 
     def _eat(self, owner: str, bundle: Mapping[str, float]) -> bool:
         whole = True

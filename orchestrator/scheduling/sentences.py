@@ -1,16 +1,19 @@
 """What people are told: why a run waits, or has fewer workers than it could use, and what changes that."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling.room import ROUNDING, Need, Room, amount, need_of, totals
-from orchestrator.scheduling.speed import ends_in_s
+from orchestrator.scheduling.speed import End
 from orchestrator.scheduling.tally import Tally
 
 _NAMED = 3
 """How many holders a sentence names."""
+_FORESEEN = 20
+"""So many ends are looked ahead."""
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 
 
@@ -53,7 +56,9 @@ def never_within(need: Need, workers: int, queue: Queue) -> str | None:
     return None
 
 
-def does_not_fit(run: Run, active: Sequence[Run], tally: Tally, view: ClusterView) -> str:
+def does_not_fit(
+    run: Run, active: Sequence[Run], ends: Sequence[End], tally: Tally, view: ClusterView
+) -> str:
     need, room = need_of(run), tally.room
     needs = f"needs {need.describe(run.workers_min)}"
     if not room.places:
@@ -63,16 +68,16 @@ def does_not_fit(run: Run, active: Sequence[Run], tally: Tally, view: ClusterVie
     free = f"{_bare(kind, room.free(kind))} of {unit} {'is' if kind == 'memory' else 'are'} free"
     if len(room.places) > 1 and not _lacks(need, run.workers_min, room, kind):
         free += f", at most {_bare(kind, room.most(kind))} on one node"
-    return f"{needs}; {free}" + _holders(active, tally, kind) + _starts_when(run, active, tally)
+    return f"{needs}; {free}" + _holders(active, tally, kind) + _starts_when(run, ends, tally)
 
 
-def at_quota(run: Run, active: Sequence[Run], tally: Tally) -> str:
+def at_quota(run: Run, ends: Sequence[End], tally: Tally) -> str:
     need, used = need_of(run), tally.used.get(run.queue, {})
     for kind, most in tally.quota(run.queue).items():
         asked = need.of(kind, run.workers_min)
         held = used.get(kind, 0.0)
         if held + asked > most + ROUNDING:
-            own = [each for each in active if each.queue == run.queue]
+            own = [end for end in ends if end.run.queue == run.queue]
             return (
                 f"queue {run.queue} is at its quota: it holds {_bare(kind, held)} of {amount(kind, most)}"
                 f" and this one needs {_bare(kind, asked)}" + _starts_when(run, own, tally)
@@ -107,22 +112,24 @@ def stranded(run: Run, view: ClusterView, *, leaving: bool) -> str:
     return f"{needs} and lost some of them; there is no room for others now"
 
 
-def less_than_most(run: Run, workers: int, active: Sequence[Run], tally: Tally) -> str:
-    """Why a run that trains, or is about to, has no more workers."""
-    share = f"{workers} of {run.workers_max} workers"
-    need = need_of(run)
-    if not tally.headroom(run.queue, need):
-        own = [each for each in active if each.queue == run.queue]
-        return f"{share}: queue {run.queue} is at its quota" + _more_when(run, own)
+def why_no_more(queue: str, need: Need, tally: Tally) -> tuple[str, bool]:
+    """Why no run of the queue gets one worker more; and whether that is due to its own queue."""
+    if not tally.headroom(queue, need):
+        return f"queue {queue} is at its quota", True
     if tally.room.has_place(need):
-        return f"{share}: more follow within seconds"
+        return "more follow within seconds", False
     kind = next((kind for kind in need.worker if tally.room.most(kind) < need.worker[kind]), None)
     if kind is None:
-        return f"{share}: no node that it may use has room for another one" + _more_when(run, active)
+        return "no node that it may use has room for another one", False
     total = amount(kind, tally.totals.get(kind, 0.0))
-    return f"{share}: the cluster's {total} {'is' if kind == 'memory' else 'are'} in use" + _more_when(
-        run, active
-    )
+    return f"the cluster's {total} {'is' if kind == 'memory' else 'are'} in use", False
+
+
+def less_than_most(run: Run, workers: int, why: str, ends: Iterable[End]) -> str:
+    """Of a run that trains, or is about to; `ends` are those of runs whose places it could get."""
+    end = next((end for end in ends if end.run.id != run.id), None)
+    then = "" if end is None else f"; gets more when {end.run.name} ends, {soon(end.in_s)}"
+    return f"{workers} of {run.workers_max} workers: {why}{then}"
 
 
 def soon(seconds: float) -> str:
@@ -134,24 +141,14 @@ def soon(seconds: float) -> str:
     return f"about {seconds / _HOUR_S:.0f} h"
 
 
-def _starts_when(run: Run, active: Sequence[Run], tally: Tally) -> str:
+def _starts_when(run: Run, ends: Iterable[End], tally: Tally) -> str:
     """The first end of another run by which it fits, where it can be told."""
     trial = tally.copy()
-    for left_s, other in _by_end(active):
-        trial.release(other)
-        if trial.copy().take(run, run.workers_min) is None:
-            return f"; starts when {other.name} ends, {soon(left_s)}"
+    for end in islice(ends, _FORESEEN):
+        trial.release(end.run)
+        if trial.take(run, run.workers_min) is None:
+            return f"; starts when {end.run.name} ends, {soon(end.in_s)}"
     return ""
-
-
-def _more_when(run: Run, active: Sequence[Run]) -> str:
-    ends = next(((left_s, other) for left_s, other in _by_end(active) if other.id != run.id), None)
-    return "" if ends is None else f"; gets more when {ends[1].name} ends, {soon(ends[0])}"
-
-
-def _by_end(active: Sequence[Run]) -> list[tuple[float, Run]]:
-    known = [(left_s, run) for run in active if (left_s := ends_in_s(run)) is not None]
-    return sorted(known, key=lambda each: (each[0], each[1].id))
 
 
 def _fits_empty(run: Run, empty: Room) -> bool:

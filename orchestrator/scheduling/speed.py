@@ -6,6 +6,7 @@ to what was measured by least squares.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -29,6 +30,20 @@ def resizes(run: Run) -> bool:
 
 def num_shards(run: Run) -> int:
     return _traits(run.spec_json)[1]
+
+
+@dataclass(frozen=True)
+class End:
+    """When a run will have done its last step."""
+
+    in_s: float
+    run: Run
+
+
+def ends_of(runs: Sequence[Run]) -> list[End]:
+    """Of those of which it is known; the first one first."""
+    known = [End(left_s, run) for run in runs if (left_s := ends_in_s(run)) is not None]
+    return sorted(known, key=lambda end: (end.in_s, end.run.id))
 
 
 def ends_in_s(run: Run) -> float | None:

@@ -29,7 +29,7 @@ def test_queues_are_listed(rest: FakeRest, capsys: pytest.CaptureFixture[str]) -
     rest.on("GET", "/queues", {"queues": [NLP]})
     assert main(["queues", "ls"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].split() == ["queue", "weight", "quota", "holds", "running", "waiting"]
+    assert shown[0].lower().split() == ["queue", "weight", "quota", "holds", "running", "waiting"]
     assert "8 CPU, 16.0 GiB" in shown[1]
     assert "3 workers, 3 CPU" in shown[1]
 
