@@ -57,6 +57,8 @@ class Minima:
     """Gang claim that these nodes can never hold -> why."""
     blocked: list[Run] = field(default_factory=list)
     """Those who wait for room, in order."""
+    behind: dict[str, list[Run]] = field(default_factory=dict)
+    """Queue -> those who wait for their turn only, in order."""
     halted: set[str] = field(default_factory=set)
     """Queues whose first run cannot start yet: the others wait behind it."""
     _no_room: set[str] = field(default_factory=set)
@@ -85,8 +87,7 @@ class Minima:
             else:
                 self._start(run)
             if run.queue in self.halted:
-                for ahead, other in enumerate(line.rest(run.queue), start=1):
-                    self.waits[other.id] = sentences.behind(ahead, run.queue)
+                self.behind[run.queue] = line.rest(run.queue)
 
     # living runs
 

@@ -98,10 +98,19 @@ def _whole(minima: Minima, preemptions: Mapping[str, str], unsettled: frozenset[
         grants={run_id: workers[run_id] for run_id in minima.grants},
         targets=targets,
         preemptions=preemptions,
-        waits=minima.waits,
+        waits=minima.waits | _turns(minima),
         shares={**_shares(minima, workers, lent), **minima.shares},
         hopeless=minima.hopeless,
     )
+
+
+def _turns(minima: Minima) -> dict[str, str]:
+    """Of those who are behind the first of their queue."""
+    return {
+        run.id: sentences.behind(ahead, queue)
+        for queue, runs in minima.behind.items()
+        for ahead, run in enumerate(runs, start=1)
+    }
 
 
 def _shares(minima: Minima, workers: Mapping[str, int], lent: Tally) -> dict[str, str]:

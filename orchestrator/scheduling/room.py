@@ -66,20 +66,24 @@ class _Place:
     open: bool
     free: dict[str, float]
 
-    def takes(self, bundle: Mapping[str, float], labels: Mapping[str, str]) -> bool:
+    def takes(self, bundle: Mapping[str, float], labels: Mapping[str, str], most: int = 1) -> int:
+        """How many of these bundles it has room for, at most `most`."""
         free = self.free
         for kind, much in bundle.items():
-            if free.get(kind, 0.0) + ROUNDING < much:
-                return False
-        return not labels or all(self.labels.get(name) == value for name, value in labels.items())
+            left = free.get(kind, 0.0) + ROUNDING
+            if left < most * much:
+                most = int(left / much)
+        if most > 0 and labels and any(self.labels.get(name) != value for name, value in labels.items()):
+            return 0
+        return max(0, most)
 
-    def change(self, bundle: Mapping[str, float], sign: int) -> None:
+    def change(self, bundle: Mapping[str, float], count: int) -> None:
         for kind, much in bundle.items():
-            self.free[kind] = self.free.get(kind, 0.0) + sign * much
+            self.free[kind] = self.free.get(kind, 0.0) + count * much
 
 
-_Bundle = tuple[int, Mapping[str, float]]
-"""On which place, and how much."""
+_Held = tuple[int, Mapping[str, float], int]
+"""On which place, which bundle, and how many of it."""
 
 
 @dataclass
@@ -89,10 +93,10 @@ class Room:
     places: list[_Place]
     _index: Mapping[str, int]
     """Node -> its place."""
-    _held: dict[str, tuple[_Bundle, ...]] = field(default_factory=dict)
+    _held: dict[str, tuple[_Held, ...]] = field(default_factory=dict)
     """Run id -> what it holds."""
     _full: dict[int, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
-    """Bundle by identity -> no open place before this one takes it. Forgotten when anything is given back."""
+    """Bundle by identity -> no open place before this one takes it. What is given back brings it down."""
 
     @classmethod
     def of(cls, view: ClusterView, *, closed_too: bool = False) -> "Room":
@@ -123,10 +127,7 @@ class Room:
 
     def take_more(self, owner: str, need: Need, most: int) -> int:
         """As many workers as there is room for, at most `most`; how many."""
-        taken = 0
-        while taken < most and self._put(owner, need.worker, need.labels):
-            taken += 1
-        return taken
+        return self._put(owner, need.worker, need.labels, most)
 
     def keep_more(self, owner: str, need: Need, most: int, seats: Sequence[str]) -> int:
         """As `take_more`, for workers that are there: on the nodes of `seats` first, closed or not."""
@@ -150,14 +151,21 @@ class Room:
         """
         standing = workers - self._sit(owner, need, seats[:workers])
         whole = True
-        for bundle, labels in ((need.feed, _NOWHERE), *((need.worker, need.labels),) * standing):
-            if not self._put(owner, bundle, labels) and not self._put(owner, bundle, labels, closed=True):
+        for bundle, labels, count in ((need.feed, _NOWHERE, 1), (need.worker, need.labels, standing)):
+            put = self._put(owner, bundle, labels, count)
+            put += self._put(owner, bundle, labels, count - put, closed=True)
+            for _ in range(count - put):
                 whole = self._eat(owner, bundle) and whole
         return whole
 
-    def give_back(self, owner: str, num_bundles: int) -> None:
-        """What it took last."""
-        self._undo(owner, len(self._held[owner]) - num_bundles)
+    def give_back(self, owner: str, count: int) -> None:
+        """So many of the bundles that it took last."""
+        while count and self._held.get(owner):
+            index, bundle, last = self._held[owner][-1]
+            self._undo(owner, len(self._held[owner]) - 1)
+            if last > count:
+                self._give(owner, index, bundle, last - count)
+            count -= min(last, count)
 
     def release(self, owner: str) -> None:
         """All that it holds is free again."""
@@ -183,35 +191,45 @@ class Room:
         return seated
 
     def _put(
-        self, owner: str, bundle: Mapping[str, float], labels: Mapping[str, str], *, closed: bool = False
-    ) -> bool:
-        """On the first node that takes it: of those that take new workers, or of the others."""
-        if not bundle:
-            return True
-        key = id(bundle)
-        start = 0 if closed or key not in self._full else self._full[key][0]
-        for index in range(start, len(self.places)):
+        self,
+        owner: str,
+        bundle: Mapping[str, float],
+        labels: Mapping[str, str],
+        most: int = 1,
+        *,
+        closed: bool = False,
+    ) -> int:
+        """On the first nodes that take them: of those that take new workers, or of the others; how many."""
+        if not bundle or most <= 0:
+            return max(0, most)
+        key, put, index = id(bundle), 0, 0
+        if not closed and key in self._full:
+            index = self._full[key][0]
+        while index < len(self.places):
             place = self.places[index]
-            if place.open is not closed and place.takes(bundle, labels):
-                self._give(owner, index, bundle)
-                if not closed:
-                    self._full[key] = index, bundle
-                return True
+            if place.open is not closed and (count := place.takes(bundle, labels, most - put)):
+                self._give(owner, index, bundle, count)
+                put += count
+                if put == most:
+                    break
+            index += 1
         if not closed:
-            self._full[key] = len(self.places), bundle
-        return False
+            self._full[key] = index, bundle
+        return put
 
-    def _give(self, owner: str, index: int, bundle: Mapping[str, float]) -> None:
-        self._mine(index).change(bundle, -1)
-        self._held[owner] = (*self._held.get(owner, ()), (index, bundle))
+    def _give(self, owner: str, index: int, bundle: Mapping[str, float], count: int = 1) -> None:
+        self._mine(index).change(bundle, -count)
+        self._held[owner] = (*self._held.get(owner, ()), (index, bundle, count))
 
     def _undo(self, owner: str, mark: int) -> None:
         held = self._held.get(owner, ())
-        if len(held) > mark:
-            self._full.clear()
-            self._held[owner] = held[:mark]
-        for index, bundle in held[mark:]:
-            self._mine(index).change(bundle, 1)
+        if len(held) <= mark:
+            return
+        self._held[owner] = held[:mark]
+        first = min(index for index, _, _ in held[mark:])
+        self._full = {key: (min(start, first), bundle) for key, (start, bundle) in self._full.items()}
+        for index, bundle, count in held[mark:]:
+            self._mine(index).change(bundle, count)
 
     def _mine(self, index: int) -> _Place:
         """A place that no copy of this room has too."""
