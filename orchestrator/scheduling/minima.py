@@ -13,7 +13,7 @@ from orchestrator.domain.events import timestamp
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling import sentences
-from orchestrator.scheduling.order import Line, Ranked, holds, is_fixed, is_harmed, is_leaving, standing
+from orchestrator.scheduling.order import InLine, Line, holds, is_fixed, is_harmed, is_leaving, standing
 from orchestrator.scheduling.policy import Policy, Surplus
 from orchestrator.scheduling.room import need_of
 from orchestrator.scheduling.speed import End
@@ -66,7 +66,7 @@ class Minima:
     _no_victims: dict[tuple[str, str], int] = field(default_factory=dict)
     """(queue, gang claim) -> priority up to which preempting would not help."""
 
-    def settle(self, waiting: Ranked) -> None:
+    def settle(self, waiting: InLine) -> None:
         alive = frozenset(node.id for node in self.view.nodes if node.alive)
         for run in standing(self.active, alive):
             workers = holds(run, alive)

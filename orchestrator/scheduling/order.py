@@ -12,7 +12,7 @@ from orchestrator.scheduling.policy import Policy
 from orchestrator.scheduling.speed import resizes
 
 
-def rank(run: Run, policy: Policy, now: datetime) -> int:
+def merit(run: Run, policy: Policy, now: datetime) -> int:
     """Its priority, and one point more for each while it has waited.
 
     There is no end to that, so that everybody is first some day. Who may take workers from whom is decided by
@@ -24,21 +24,21 @@ def rank(run: Run, policy: Policy, now: datetime) -> int:
     return run.priority + max(0, int(waited_s / policy.ageing_s))
 
 
-Ranked = Mapping[str, Sequence[tuple[int, str, str, Run]]]
+InLine = Mapping[str, Sequence[tuple[int, str, str, Run]]]
 """Queue -> its runs in order, each behind what it is ordered by."""
 
 
-def ranked(queued: Sequence[Run], policy: Policy, now: datetime) -> Ranked:
+def in_line(queued: Sequence[Run], policy: Policy, now: datetime) -> InLine:
     found: dict[str, list[tuple[int, str, str, Run]]] = defaultdict(list)
     for run in queued:
-        found[run.queue].append((-rank(run, policy, now), run.queued, run.id, run))
+        found[run.queue].append((-merit(run, policy, now), run.queued, run.id, run))
     return {queue: sorted(runs, key=lambda each: each[:3]) for queue, runs in found.items()}
 
 
 class Line:
-    """Those who wait. Of equal rank it is the turn of the queue that holds the least for its weight."""
+    """Those who wait. Of equal merit it is the turn of the queue that holds the least for its weight."""
 
-    def __init__(self, waiting: Ranked, share: Callable[[str], float]) -> None:
+    def __init__(self, waiting: InLine, share: Callable[[str], float]) -> None:
         self._waiting = waiting
         self._share = share
         self._place = dict.fromkeys(waiting, 0)

@@ -15,7 +15,7 @@ from orchestrator.domain.status import EndReason
 from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling import sentences
 from orchestrator.scheduling.minima import Minima
-from orchestrator.scheduling.order import Ranked, fewest, is_fixed, is_leaving, ranked
+from orchestrator.scheduling.order import InLine, fewest, in_line, is_fixed, is_leaving
 from orchestrator.scheduling.policy import DEFAULT_POLICY, Policy
 from orchestrator.scheduling.room import need_of
 from orchestrator.scheduling.speed import End, ends_of, resizes
@@ -56,7 +56,7 @@ def plan(
 
     The sum of all targets fits the nodes: a run that leaves counts until it has left.
     """
-    waiting = ranked(queued, policy, now)
+    waiting = in_line(queued, policy, now)
     minima = _minima(waiting, active, view, now, queues, policy)
     if not minima.preempted:
         return _whole(minima, {}, unsettled)
@@ -68,7 +68,7 @@ def plan(
 
 
 def _minima(
-    waiting: Ranked,
+    waiting: InLine,
     active: Sequence[Run],
     view: ClusterView,
     now: datetime,

@@ -23,7 +23,7 @@ _PRIORITY_DOUBLES_EACH: Final = 25
 """So many points of priority more make a worker worth twice as much."""
 _WORTH_AT_LEAST: Final = 1e-9
 """What is left when nobody gets faster by it is given out, too: a spare worker is there when one is lost."""
-_Rank = tuple[object, ...]
+_Order = tuple[object, ...]
 
 
 @dataclass
@@ -50,13 +50,13 @@ class Handout:
         self._hand_out(fresh, lambda run: run.workers_max)
 
     def _hand_out(self, runs: Sequence[Run], most: Callable[[Run], int]) -> None:
-        heap: list[tuple[_Rank, str, int, Run]] = []
+        heap: list[tuple[_Order, str, int, Run]] = []
         for run in runs:
             self._offer(heap, run, most(run) - self.workers[run.id])
         while heap:
-            rank, _, size, run = heapq.heappop(heap)
-            if self._rank(run, size) != rank:  # its queue got something meanwhile
-                heapq.heappush(heap, (self._rank(run, size), run.id, size, run))
+            order, _, size, run = heapq.heappop(heap)
+            if self._order(run, size) != order:  # its queue got something meanwhile
+                heapq.heappush(heap, (self._order(run, size), run.id, size, run))
                 continue
             kept = self.workers[run.id] < self.before.get(run.id, 0)
             taken = self.tally.take_more(run, size, kept=kept)
@@ -69,13 +69,13 @@ class Handout:
             self.workers[run.id] += taken
             self._offer(heap, run, more)
 
-    def _offer(self, heap: list[tuple[_Rank, str, int, Run]], run: Run, most: int) -> None:
+    def _offer(self, heap: list[tuple[_Order, str, int, Run]], run: Run, most: int) -> None:
         has, had = self.workers[run.id], self.before.get(run.id, 0)
         if has < had:
             most = min(most, had - has)
         if most > 0:
             size = self._jump(run, most)
-            heapq.heappush(heap, (self._rank(run, size), run.id, size, run))
+            heapq.heappush(heap, (self._order(run, size), run.id, size, run))
 
     def _jump(self, run: Run, most: int) -> int:
         """How many workers at once are worth most, each: one more may be worth nothing, four much."""
@@ -93,7 +93,7 @@ class Handout:
         times, has = relative_times(run), self.workers[run.id]
         return max((times[has] - times[has + size]) / size, _WORTH_AT_LEAST)
 
-    def _rank(self, run: Run, size: int) -> _Rank:
+    def _order(self, run: Run, size: int) -> _Order:
         """The least is first."""
         has = self.workers[run.id]
         kept = has < self.before.get(run.id, 0)

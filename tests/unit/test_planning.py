@@ -160,7 +160,7 @@ def test_a_run_larger_than_its_quota_says_so_and_keeps_nobody_waiting() -> None:
     assert plan.waits == {"a": "its smallest group needs 3 CPU and queue nlp may hold 2 CPU in all"}
 
 
-def test_waiting_raises_the_rank() -> None:
+def test_waiting_raises_the_merit() -> None:
     old = queued("old", priority=10, waited_s=3000)
     runs = [queued("new", priority=15), old]
     assert decide(runs, [], view(1)).grants == {"old": 1}, "10 points in 3000 s"
@@ -169,7 +169,7 @@ def test_waiting_raises_the_rank() -> None:
     assert decide([runs[0], again], [], view(1)).grants == {"new": 1}, "it trained meanwhile"
 
 
-def test_of_equal_rank_the_queue_that_holds_less_for_its_weight_goes_first() -> None:
+def test_of_equal_merit_the_queue_that_holds_less_for_its_weight_goes_first() -> None:
     runs = [queued("a", queue="rich", waited_s=9), queued("b", queue="poor")]
     living = [active("x", 2, queue="rich"), active("y", 1, queue="poor")]
     assert decide(runs, living, view(4)).grants == {"b": 1}
