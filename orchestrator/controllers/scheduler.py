@@ -25,7 +25,7 @@ QUEUE_SEEN: Final = 20
 """So many waiting runs of each queue and priority are looked at in a round, without those that can never fit;
 whoever stands behind them is not first anyway."""
 _HOPELESS_KNOWN: Final = 1000
-_SCHEDULING_SHARE: Final = 0.02
+_SCHEDULING_SHARE: Final = 0.05
 """Of the time: while thousands are submitted, looking through the queue must not hold them up."""
 
 OnStorageError = Callable[[Run, StorageError, int], Awaitable[None]]

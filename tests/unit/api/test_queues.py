@@ -10,7 +10,7 @@ async def test_a_queue_is_set_as_a_whole_and_shows_what_its_runs_hold(service: I
     await service.client.put(f"{QUEUES}/nlp", json={"quota": {"CPU": 8, "GPU": 1}, "weight": 3})
     answer = await service.client.put(f"{QUEUES}/nlp", json={"quota": {"workers": 1}})
     assert answer.status_code == 200
-    await service.submit("a", queue="nlp")
+    await service.submit("a", queue="nlp", priority=60)
     await service.submit("b", queue="nlp")
     await service.submit("c", queue="vision", workers=1)
     await service.round()
