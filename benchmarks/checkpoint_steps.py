@@ -21,7 +21,8 @@ from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType,
 
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec_training import OptimizerSpec, TrainSpec
-from trainers.checkpoints.saver import Origin, Saver
+from trainers.checkpoints.copying import Origin
+from trainers.checkpoints.saver import Saver
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.intake import Intake
 from trainers.elastic.state import TrainState

@@ -20,8 +20,9 @@ from tests.unit import saving
 from tests.unit.saving import OTHER_SPEC, SHARDS, SPEC, Tied, after, bits, save, save_parts, train
 from trainers.checkpoints import reading
 from trainers.checkpoints import saver as saver_module
+from trainers.checkpoints.copying import Origin
 from trainers.checkpoints.reading import read_model, read_state, restore_newest
-from trainers.checkpoints.saver import Origin, Saved, Saver
+from trainers.checkpoints.saver import Saved, Saver
 from trainers.checkpoints.writer import Writer
 from trainers.checkpoints.writer_process import write_file
 from trainers.elastic.messages import CheckpointFailed, PartsWritten
