@@ -200,8 +200,13 @@ def _restore(
         snapshot, damaged = restore_snapshot(group, state, holding, after=committed, newest=newest)
         if snapshot is not None:
             return snapshot, damaged
-    fingerprint = spec.result_fingerprint()
-    found, passed_over = restore_newest(state, catalog, offer.checkpoints, fingerprint=fingerprint)
+    found, passed_over = restore_newest(
+        state,
+        catalog,
+        offer.checkpoints,
+        fingerprint=spec.result_fingerprint(),
+        content=spec.result_content(),
+    )
     if found is not None:
         return catalog.place.describe(found.name), damaged + passed_over
     if offer.checkpoints and spec.train.from_checkpoint is not None:
