@@ -64,6 +64,8 @@ class _Place:
     node: str
     labels: Mapping[str, str]
     open: bool
+    draining: bool
+    """Who is there moves away, and needs a place elsewhere."""
     free: dict[str, float]
 
     def takes(self, bundle: Mapping[str, float], labels: Mapping[str, str], most: int = 1) -> int:
@@ -102,7 +104,7 @@ class Room:
     def of(cls, view: ClusterView, *, closed_too: bool = False) -> "Room":
         """Everything that the nodes which are alive have; `closed_too`: as if all of them took workers."""
         places = [
-            _Place(node.id, node.labels, node.open or closed_too, dict(node.resources))
+            _Place(node.id, node.labels, node.open or closed_too, node.draining, dict(node.resources))
             for node in view.nodes
             if node.alive
         ]
@@ -185,7 +187,9 @@ class Room:
         seated = 0
         for node in seats:
             index = self._index.get(node)
-            if index is not None and self.places[index].takes(need.worker, _NOWHERE):
+            if index is None or self.places[index].draining:
+                continue
+            if self.places[index].takes(need.worker, _NOWHERE):
                 self._give(owner, index, need.worker)
                 seated += 1
         return seated
@@ -236,7 +240,9 @@ class Room:
         if index not in self._own:
             self._own.add(index)
             place = self.places[index]
-            self.places[index] = _Place(place.node, place.labels, place.open, dict(place.free))
+            self.places[index] = _Place(
+                place.node, place.labels, place.open, place.draining, dict(place.free)
+            )
         return self.places[index]
 
     def _eat(self, owner: str, bundle: Mapping[str, float]) -> bool:

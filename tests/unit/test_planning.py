@@ -85,6 +85,16 @@ def test_a_cordoned_node_takes_nobody_new_and_is_named() -> None:
     assert decide([], [seated], cordoned).targets == {}, "those who are there stay"
 
 
+def test_who_is_on_a_draining_node_moves_where_there_is_room_and_shrinks_where_there_is_none() -> None:
+    cluster = view(2, 2)
+    draining = ClusterView((cluster.nodes[0], replace(cluster.nodes[1], draining=True)))
+    seats = {"w0": "n0", "w1": "n1", "w2": "n1", "w3": "n0"}
+    assert decide([], [active("a", 4, workers="1:4", seats=seats)], draining).targets == {"a": 2}
+    assert decide([], [active("a", 4, seats=seats)], draining).targets == {}, "it cannot do without"
+    moving = active("a", 1, seats={"w0": "n1"})
+    assert decide([queued("b", workers=2)], [moving], draining).grants == {}, "a place of n0 is for a"
+
+
 def test_without_a_living_node_everybody_waits_for_one() -> None:
     plan = decide([queued("a")], [], ClusterView(()))
     assert plan == Plan(waits={"a": "needs 1 worker of 1 CPU; no node of the cluster is alive"})
