@@ -70,8 +70,9 @@ class Settings(BaseSettings):
     """Whether a run of higher priority may take all workers of others."""
     ageing_minutes: float = Field(5.0, ge=0, le=1e6)
     """A run that waits goes up by one point of priority in so many minutes; 0 for never."""
-    settle_s: float = Field(10.0, ge=0, le=1e6)
-    """For so long after its number of workers changed, a run keeps what nobody needs."""
+    settle_s: float = Field(60.0, ge=0, le=1e6)
+    """For so long after its number of workers changed, a run keeps its surplus unless it is worth twice as
+    much elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

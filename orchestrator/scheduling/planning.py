@@ -91,7 +91,7 @@ def _whole(minima: Minima, preemptions: Mapping[str, str], unsettled: frozenset[
     workers = {run.id: fewest(run) for run in growing}
     workers |= {run_id: run.workers_min for run_id, run in (minima.raised | minima.grants).items()}
     before = {run.id: run.target for run in growing}
-    Handout(lent, minima.policy, workers, before).give([*growing, *starting], unsettled)
+    Handout(lent, minima.policy, workers, before, unsettled).give([*growing, *starting])
     targets = {run.id: workers[run.id] for run in growing if workers[run.id] != run.target}
     targets |= {run.id: fewest(run) for run in minima.stranded.values() if fewest(run) != run.target}
     return Plan(

@@ -22,10 +22,11 @@ class Policy:
     """A run that waits goes up by one point of priority in so many seconds; 0 for never."""
     preemption: bool = True
     """A run of strictly higher priority may take all workers of others; else it waits for their end."""
-    min_gain: float = 0.1
-    """A worker moves to another run where it is worth so much more there, as a part of what it is worth."""
-    settle_s: float = 10.0
-    """For so long after a run got other workers, none moves from it or to it for a better use."""
+    min_gain: float = 0.25
+    """By `goodput` a worker moves to another run where it is worth so much more, as a part of its worth: the
+    new one has to start first, and what was measured is not exact."""
+    settle_s: float = 60.0
+    """For so long after a run got other workers, it has to be worth twice as much elsewhere."""
 
 
 DEFAULT_POLICY = Policy()

@@ -8,7 +8,7 @@ Pollux (Qiao et al., OSDI 2021, section 4.2), which prefers those who have few w
 """
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +23,8 @@ _PRIORITY_DOUBLES_EACH: Final = 25
 """So many points of priority more make a worker worth twice as much."""
 _WORTH_AT_LEAST: Final = 1e-9
 """What is left when nobody gets faster by it is given out, too: a spare worker is there when one is lost."""
+_UNSETTLED: Final = 1.0
+"""The head start of who got its workers a while ago."""
 _Order = tuple[object, ...]
 
 
@@ -36,23 +38,18 @@ class Handout:
     """Run id -> with how many it begins."""
     before: Mapping[str, int]
     """Run id -> how many it had until now."""
+    unsettled: frozenset[str]
+    """Ids of those that got other workers a while ago."""
     _runs_of: dict[str, int] = field(default_factory=dict)
     """Queue -> how many runs share what it deserves."""
 
-    def give(self, runs: Sequence[Run], unsettled: frozenset[str]) -> None:
-        """To all of `runs`, up to their most. Who is `unsettled` got other workers a moment ago: it keeps
-        what it has, and gets more only of what nobody else wants."""
-        for run in runs:
-            self._runs_of[run.queue] = self._runs_of.get(run.queue, 0) + 1
-        fresh = [run for run in runs if run.id in unsettled]
-        self._hand_out(fresh, lambda run: self.before.get(run.id, 0))
-        self._hand_out([run for run in runs if run.id not in unsettled], lambda run: run.workers_max)
-        self._hand_out(fresh, lambda run: run.workers_max)
-
-    def _hand_out(self, runs: Sequence[Run], most: Callable[[Run], int]) -> None:
+    def give(self, runs: Sequence[Run]) -> None:
+        """To all of `runs`, up to their most."""
         heap: list[tuple[_Order, str, int, Run]] = []
         for run in runs:
-            self._offer(heap, run, most(run) - self.workers[run.id])
+            self._runs_of[run.queue] = self._runs_of.get(run.queue, 0) + 1
+        for run in runs:
+            self._offer(heap, run, run.workers_max - self.workers[run.id])
         while heap:
             order, _, size, run = heapq.heappop(heap)
             if self._order(run, size) != order:  # its queue got something meanwhile
@@ -60,7 +57,7 @@ class Handout:
                 continue
             kept = self.workers[run.id] < self.before.get(run.id, 0)
             taken = self.tally.take_more(run, size, kept=kept)
-            more = most(run) - self.workers[run.id] - taken
+            more = run.workers_max - self.workers[run.id] - taken
             if taken < size:
                 more = 0
                 if self.policy.surplus is Surplus.GOODPUT and taken:  # a part of a jump may be worth nothing
@@ -100,7 +97,8 @@ class Handout:
         since = run.started or run.created
         match self.policy.surplus:
             case Surplus.GOODPUT:
-                worth = self._worth(run, size) * (1 + self.policy.min_gain * kept)
+                head_start = _UNSETTLED if run.id in self.unsettled else self.policy.min_gain
+                worth = self._worth(run, size) * (1 + head_start * kept)
                 return (-round(worth, 15), has, not kept, since)
             case Surplus.FAIR:
                 return (self.tally.share(run.queue), has * self.tally.part(need_of(run)), not kept, since)

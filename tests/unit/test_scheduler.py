@@ -25,7 +25,6 @@ async def test_the_second_of_two_elastic_runs_starts_at_once_and_the_first_never
     world = World(4)
     first = await world.running("first", workers="1:4", train=LONG)
     assert first.target == 4
-    await world.turn(10)  # nothing moves for a better use before that
     await world.submit("second", workers="1:4", train=LONG)
     await world.turn()
     assert ((await world.run("first")).target, (await world.run("second")).target) == (2, 2)

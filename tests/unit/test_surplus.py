@@ -1,7 +1,11 @@
 """Who gets the workers that nobody needs: by measured speed-up, by fair shares, or by age."""
 
+from typing import Any
+
 import pytest
 
+from orchestrator.domain.runs import Run
+from orchestrator.ports.cluster import ClusterView
 from orchestrator.scheduling.policy import Policy, Surplus
 from orchestrator.scheduling.speed import fit, relative_times
 from tests.unit.scheduling_cases import active, decide, queued, queues, view
@@ -9,9 +13,9 @@ from tests.unit.scheduling_cases import active, decide, queued, queues, view
 FAIR, FIFO = Policy(surplus=Surplus.FAIR), Policy(surplus=Surplus.FIFO)
 
 
-def targets(living: list, cluster: object, **others: object) -> dict[str, int]:
+def targets(living: list[Run], cluster: ClusterView, **others: Any) -> dict[str, int]:
     """Of all, also of those that stay as they are."""
-    plan = decide([], living, cluster, **others)  # type: ignore[arg-type]
+    plan = decide([], living, cluster, **others)
     return {run.id: plan.targets.get(run.id, run.target) for run in living}
 
 
@@ -77,25 +81,23 @@ def test_a_decision_that_was_carried_out_is_made_again(policy: Policy) -> None:
     assert targets(settled, view(3, 5), policy=policy) == first
 
 
-def test_a_small_gain_moves_nobody() -> None:
-    def living(held: int, other: int, speed: float) -> list:
-        curve = {1: 1.0, 2: 0.55, 4: 0.325}
-        better = {1: 1.0, 2: 0.55 - speed, 4: 0.325 - speed}
+def test_a_small_gain_moves_nobody_and_less_so_a_while_after_a_change() -> None:
+    poor, same, good = {1: 1.0, 2: 0.7}, {1: 1.0, 2: 0.68}, {1: 1.0, 2: 0.5}
+
+    def living(other: dict[int, float]) -> list[Run]:
         return [
-            active("a", held, workers="1:8", step_s=curve, resources={"cpu": 1}),
-            active("b", other, workers="1:8", step_s=better),
+            active("a", 2, workers="1:8", step_s=poor),
+            active("b", 1, workers="1:8", step_s=other),
         ]
 
-    assert targets(living(2, 1, 0.01), view(3)) == {"a": 2, "b": 1}, "b gains a little more by it"
-    assert targets(living(2, 1, 0.2), view(3)) == {"a": 1, "b": 2}
-
-
-def test_who_got_workers_a_moment_ago_keeps_them_a_while() -> None:
-    living = [active("a", 4, workers="1:4"), active("b", 1, workers="1:4")]
-    assert targets(living, view(5)) == {"a": 3, "b": 2} or targets(living, view(5)) == {"a": 2, "b": 3}
-    assert targets(living, view(5), unsettled=frozenset("a")) == {"a": 4, "b": 1}
-    assert decide([queued("c", workers=2)], living, view(5), unsettled=frozenset("ab")).grants == {"c": 2}
-    assert targets(living, view(7), unsettled=frozenset("ab")) == {"a": 4, "b": 3}, "what is free is free"
+    assert targets(living(same), view(3)) == {"a": 2, "b": 1}, "b gains a little more by it"
+    assert targets(living(good), view(3)) == {"a": 1, "b": 2}, "two thirds more"
+    assert targets(living(good), view(3), unsettled=frozenset("a")) == {"a": 2, "b": 1}
+    assert targets(living(good), view(4), unsettled=frozenset("ab")) == {"a": 2, "b": 2}, "what is free"
+    much = [active("a", 3, workers="1:8"), active("b", 1, workers="1:8")]
+    assert targets(much, view(4), unsettled=frozenset("ab")) == {"a": 2, "b": 2}, "more than twice as much"
+    plan = decide([queued("c", workers=2)], living(good), view(4), unsettled=frozenset("ab"))
+    assert plan.grants == {"c": 2}
 
 
 def test_a_run_of_the_users_own_loop_keeps_what_it_started_with() -> None:
