@@ -26,7 +26,8 @@ QUEUE_SEEN: Final = 20
 whoever stands behind them is not first anyway."""
 _HOPELESS_KNOWN: Final = 1000
 _SCHEDULING_SHARE: Final = 0.05
-"""Of the time: while thousands are submitted, looking through the queue must not hold them up."""
+"""Of the time: while thousands are submitted, looking through the queue must not hold them up. What it takes
+to carry out a decision is not counted."""
 
 OnStorageError = Callable[[Run, StorageError, int], Awaitable[None]]
 
@@ -68,9 +69,9 @@ class Scheduler:
             return True
         active = {run.id: run for run in living}
         queued = await self._decide(tuple(living), token)
+        decided = self._hands.monotonic()
         await self._carry_out({run.id: run for run in queued}, active, token)
-        ended = self._hands.monotonic()
-        self._rest_until = ended + (ended - begun) / _SCHEDULING_SHARE
+        self._rest_until = self._hands.monotonic() + (decided - begun) / _SCHEDULING_SHARE
         return bool(active) or bool(self._plan.grants)
 
     def why(self, run: Run) -> str | None:

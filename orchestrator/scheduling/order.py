@@ -91,9 +91,10 @@ def holds(run: Run, alive: frozenset[str]) -> int:
 
 
 def is_harmed(run: Run, alive: frozenset[str]) -> bool:
-    """Some of the workers that it cannot do without were on nodes that are gone."""
-    seats = run.progress.seats
-    return bool(seats) and sum(node in alive for node in seats.values()) < min(len(seats), fewest(run))
+    """It trained, and some of the workers that it cannot do without are gone."""
+    seats = run.progress.seats.values()
+    lacks = sum(node in alive for node in seats) < fewest(run)
+    return run.status is RunStatus.RUNNING and bool(seats) and lacks
 
 
 def standing(active: Sequence[Run], alive: frozenset[str]) -> list[Run]:

@@ -120,6 +120,17 @@ async def test_a_run_that_lost_its_node_gives_what_it_cannot_use_to_others() -> 
     await world.until("wide", RUNNING)
 
 
+async def test_what_a_better_claim_lost_with_a_node_it_gets_from_a_lower_one() -> None:
+    world = World(2, 2, 2)
+    await world.running("high", workers=3, priority=90, train=LONG)
+    await world.running("low", workers=3, priority=10, train=LONG)
+    world.cluster.remove_node("node-0")
+    await world.until("low", QUEUED)
+    await world.turn(3)
+    assert ((await world.run("high")).attempt, world.cluster.workers_of("high")) == (1, 3)
+    assert (await world.run("low")).status is QUEUED
+
+
 async def test_a_quota_holds_and_is_explained() -> None:
     world = World(8)
     await world.record.put_queue(Queue("nlp", {"workers": 2}))
