@@ -98,8 +98,8 @@ def makes_room(run: Run, leaving: Sequence[Run]) -> str:
 
 def preempted(run: Run, winner: Run) -> str:
     return (
-        f"{winner.name} needs its {_workers(run.target)} and has priority {winner.priority}, this run "
-        f"{run.priority}; it goes on where it is as soon as there is room again"
+        f"room is made for {winner.name}, which has priority {winner.priority} and this run {run.priority}; "
+        "it goes on where it is as soon as there is room again"
     )
 
 
@@ -180,7 +180,3 @@ def _lacks(need: Need, workers: int, room: Room, kind: str) -> bool:
 def _bare(kind: str, much: float) -> str:
     """The number alone where the unit was said already; bytes always carry theirs."""
     return amount(kind, much).removesuffix(" of memory") if kind == "memory" else f"{much:g}"
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"

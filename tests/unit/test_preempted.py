@@ -15,7 +15,7 @@ from tests.unit.test_lifecycle import ended, made, run_in
 
 
 def test_it_keeps_its_status_and_is_asked_once() -> None:
-    change = made(preempted(run_in(RunStatus.RUNNING), "high needs its 2 workers", NOW))
+    change = made(preempted(run_in(RunStatus.RUNNING), "room is made for high", NOW))
     run = change.run
     assert (run.status, run.stop, run.stop_since) == (
         RunStatus.RUNNING,
@@ -29,13 +29,13 @@ def test_it_keeps_its_status_and_is_asked_once() -> None:
 
 
 def test_it_is_queued_at_once_and_waits_from_now_on() -> None:
-    asked = made(preempted(run_in(RunStatus.RUNNING), "high needs its 2 workers", NOW)).run
+    asked = made(preempted(run_in(RunStatus.RUNNING), "room is made for high", NOW)).run
     asked = asked.with_(patience=Patience(losses_without_progress=2))
     run = ended(asked, EndReason.PREEMPTED)
     assert (run.status, run.reason, run.message) == (
         RunStatus.QUEUED,
         "Preempted",
-        "high needs its 2 workers",
+        "room is made for high",
     )
     assert (run.target, run.stop, run.not_before) == (0, None, None), "no back-off, whatever was before"
     assert run.patience.counts[IncidentKind.PREEMPTION] == 1

@@ -16,8 +16,8 @@ def test_only_strictly_higher_priority_takes_all_workers_of_another() -> None:
     holder = active("low", 2, workers=2, priority=10)
     plan = decide([queued("high", workers=2, priority=90)], [holder], view(2))
     assert plan.preemptions == {
-        "low": "high needs its 2 workers and has priority 90, this run 10; it goes on where it is as soon as "
-        "there is room again"
+        "low": "room is made for high, which has priority 90 and this run 10; it goes on where it is as soon"
+        " as there is room again"
     }
     assert (plan.grants, plan.targets) == ({}, {})
     assert plan.waits == {"high": "starts in a moment: low leaves its workers first"}

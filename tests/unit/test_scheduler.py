@@ -64,7 +64,7 @@ async def test_patience_for_preemptions_is_what_the_spec_says() -> None:
     await world.submit("high", priority=90)
     run = await world.until("low", RunStatus.FAILED)
     assert run.reason == "MaxPreemptionsExceeded"
-    assert "high needs its 1 worker and has priority 90, this run 10" in run.message
+    assert "room is made for high, which has priority 90 and this run 10" in run.message
 
 
 async def test_a_priority_that_is_raised_preempts_too() -> None:

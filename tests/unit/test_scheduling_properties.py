@@ -197,7 +197,7 @@ def test_a_preempted_run_made_room_for_a_better_claim(
         cluster.round()
         cluster.round()
     for victim, decided in cluster.preemptions:
-        assert " and has priority " in decided.preemptions[victim.id]
+        assert "room is made for " in decided.preemptions[victim.id]
     per_run: dict[str, int] = {}
     for victim, _ in cluster.preemptions:
         per_run[victim.id] = per_run.get(victim.id, 0) + 1
