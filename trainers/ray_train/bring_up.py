@@ -10,7 +10,12 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from trainers.elastic.messages import WorkerProfile
 from trainers.ray_train.happenings import Happening, Lost, Over, Placed, Started, Warm
-from trainers.ray_train.internals import DistributedContext, WorkerGroupContext, bundle_to_remote_args
+from trainers.ray_train.internals import (
+    DistributedContext,
+    WorkerGroup,
+    WorkerGroupContext,
+    bundle_to_remote_args,
+)
 from trainers.ray_train.slots import SlotPool
 from trainers.ray_train.worker import CONCURRENCY_GROUPS, ElasticWorker
 
@@ -60,6 +65,25 @@ class WorkerStarter:
             self.tell(Over(worker_id, await actor.wait_over.remote()))
         except RayError as error:
             self.tell(Lost(worker_id, _cause(error)))
+
+
+def starter_of(
+    group: WorkerGroup, context: WorkerGroupContext, tell: Callable[[Happening], None]
+) -> WorkerStarter:
+    """What Ray's worker group would tell its workers."""
+    return WorkerStarter(
+        worker_cls=group._worker_cls,
+        group=context,
+        runtime_env=group._get_worker_runtime_env(
+            custom_runtime_env=group._train_run_context.run_config.worker_runtime_env
+        ),
+        train_context={
+            "train_run_context": group._train_run_context,
+            "storage_context": group._storage_context,
+            "worker_callbacks": group._worker_callbacks_to_propagate,
+        },
+        tell=tell,
+    )
 
 
 def _cause(error: RayError) -> str:
