@@ -5,12 +5,6 @@ from typing import ClassVar
 from orchestrator.domain.errors import TumblerError
 
 
-class WorkerNotFound(TumblerError):
-    """No such worker of a run can be reached from here."""
-
-    exit_code: ClassVar[int] = 4
-
-
 class HeadFailed(TumblerError):
     """A Ray head could not be started."""
 

@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.controllers.decisions import Sight
 from orchestrator.domain.errors import ClusterUnavailable
+from orchestrator.domain.node_marks import NodeMark
 from orchestrator.domain.runs import Run, submission_id
 from orchestrator.ports.cluster import Cluster, ClusterView, DriverStatus
 from orchestrator.ports.run_files import News, RunFiles
@@ -38,8 +39,14 @@ class ClusterWatch:
         """How many looks were begun."""
         self.answered = 0
         """Which of them was the newest that the cluster answered."""
+        self.marks: Mapping[str, NodeMark] = {}
+        """What somebody said of nodes; the view is without it."""
         self._task: asyncio.Task[None] | None = None
         self._due = float("-inf")
+
+    @property
+    def marked_view(self) -> ClusterView | None:
+        return None if self.view is None else self.view.marked(self.marks)
 
     @property
     def there(self) -> bool:

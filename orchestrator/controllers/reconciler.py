@@ -101,7 +101,7 @@ class Reconciler:
 
     @property
     def last_view(self) -> ClusterView | None:
-        return self._watch.view
+        return self._watch.marked_view
 
     def wait_of(self, run: Run) -> str | None:
         """Why a run waits, in one sentence; None where nobody knows, or it does not."""
@@ -148,6 +148,7 @@ class Reconciler:
             return
         try:
             await self._look_at_cluster()
+            self._watch.marks = await self._record.node_marks()
             active = await self._record.active()
             self._memories.keep_only({run.id for run in active})
             told = await asyncio.gather(*(news_of(self._files, run) for run in active))
@@ -223,7 +224,7 @@ class Reconciler:
         if begun < self._rest_until:
             return
         now = self._clock()
-        view = self._watch.view if self._watch.there else None
+        view = self._watch.marked_view if self._watch.there else None
         active = {run.id: run for run in living}
         if view is not None and view.nodes != self._hopeless_on:
             self._hopeless, self._hopeless_on = {}, view.nodes

@@ -52,6 +52,8 @@ class EventKind(StrEnum):
     RUN_SCALED = "run-scaled"
     RUN_CHANGED = "run-changed"
     CHECKPOINT_REQUESTED = "checkpoint-requested"
+    WORKER_DRAIN_REQUESTED = "worker-drain-requested"
+    WORKER_KILL_REQUESTED = "worker-kill-requested"
     STATUS_MOVED = "status-moved"
     ATTEMPT_STARTED = "attempt-started"
     ATTEMPT_ENDED = "attempt-ended"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.domain.node_marks import NO_NODES, NodeOrders
+from orchestrator.domain.runs import Run, WorkerWishes
 from orchestrator.domain.status import EndReason
 
 
@@ -36,3 +38,20 @@ class Orders(BaseModel):
     drained_nodes: Mapping[str, float | None] = Field(default_factory=dict)
     """Ids of nodes that will be gone, and when: seconds since 1970, None where nobody knows. Workers move
     away."""
+
+
+def orders_of(run: Run, nodes: NodeOrders = NO_NODES) -> Orders:
+    """What the record says that a run's newest attempt is to do."""
+    wishes = run.worker_wishes if run.worker_wishes.attempt == run.attempt else WorkerWishes()
+    return Orders(
+        attempt=run.attempt,
+        workers_min=run.workers_min,
+        target=max(run.target, run.workers_min),
+        checkpoint=run.checkpoint_wish,
+        stop=run.stop,
+        stop_message=run.message if run.stop else "",
+        drain_workers=wishes.drain,
+        kill_workers=wishes.kill,
+        closed_nodes=nodes.closed,
+        drained_nodes=dict(nodes.drained),
+    )

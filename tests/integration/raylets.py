@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
 
 from orchestrator.domain.orders import Orders
 from orchestrator.domain.run_directory import RunDirectory
@@ -43,12 +46,30 @@ class Raylets:
         return str(node.node_id)
 
     def kill(self, *node_ids: str) -> None:
-        """SIGKILL raylets, all at once, as a power cut would: whatever runs there is left alone."""
+        """SIGKILL raylets, all at once. What runs there ends when it notices, for it watches its raylet."""
         raylets = [self.nodes[node_id].all_processes["raylet"][0].process for node_id in node_ids]
         for raylet in raylets:
             raylet.send_signal(signal.SIGKILL)
-        for node_id in node_ids:
-            self.nodes.pop(node_id)
+        for raylet, node_id in zip(raylets, node_ids, strict=True):
+            raylet.wait()  # a zombie counts as alive
+            self.cluster.worker_nodes.discard(self.nodes.pop(node_id))
+
+    def at_least(self, num_nodes: int) -> None:
+        """Add nodes until there are so many."""
+        while len(self.nodes) < num_nodes:
+            self.add()
+
+    def tell_drain(self, node_id: str, within_s: float | None = None) -> None:
+        """As `ray drain-node` does."""
+        deadline_ms = 0 if within_s is None else int((time.time() + within_s) * 1000)
+        client = ray._raylet.GcsClient(address=self.address)
+        reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+        accepted, why = client.drain_node(node_id, reason, "a spot notice", deadline_ms)
+        assert accepted, why
+
+    def forget(self, node_id: str) -> None:
+        """A drained node: its machine goes away."""
+        self.cluster.remove_node(self.nodes.pop(node_id), allow_graceful=False)
 
     def drive(self, spec: RunSpec, **orders: Any) -> Watched:
         """Begin a run as a service does: with orders, and a driver."""
@@ -84,7 +105,6 @@ def raylets(num_nodes: int, **head: Any) -> Iterator[Raylets]:
             head_node_args={
                 "num_cpus": 0,
                 "include_dashboard": False,
-                "node_ip_address": "127.0.0.1",
                 **head,
             },
             shutdown_at_exit=False,
@@ -92,7 +112,7 @@ def raylets(num_nodes: int, **head: Any) -> Iterator[Raylets]:
         here = Raylets(cluster)
         try:
             for _ in range(num_nodes):
-                here.add(node_ip_address="127.0.0.1")
+                here.add()
             yield here
         finally:
             for driver in here.drivers:
