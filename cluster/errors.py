@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
-from orchestrator.domain.errors import TumblerError
+from orchestrator.domain.errors import TumblerError, WorkerNotFound
+
+__all__ = ["DriverRefused", "HeadFailed", "PackageRefused", "WorkerNotFound"]
 
 
 class HeadFailed(TumblerError):
