@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
-from ray.core.generated import autoscaler_pb2
 
+from cluster.drains import tell_drain
 from orchestrator.domain.orders import Orders
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
@@ -60,12 +58,8 @@ class Raylets:
             self.add()
 
     def tell_drain(self, node_id: str, within_s: float | None = None) -> None:
-        """As `ray drain-node` does."""
-        deadline_ms = 0 if within_s is None else int((time.time() + within_s) * 1000)
-        client = ray._raylet.GcsClient(address=self.address)
-        reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-        accepted, why = client.drain_node(node_id, reason, "a spot notice", deadline_ms)
-        assert accepted, why
+        """By `ray drain-node`."""
+        tell_drain(self.address, {"RAY_AUTH_MODE": "disabled"}, node_id, within_s, "a spot notice")
 
     def forget(self, node_id: str) -> None:
         """A drained node: its machine goes away."""
