@@ -88,6 +88,7 @@ def test_where_no_replacement_comes_the_group_saves_a_checkpoint_and_goes_on_whe
     ends_well(run)
 
 
+@pytest.mark.long
 def test_a_worker_is_drained_and_another_killed_by_orders_once_each(
     cluster: Raylets, spec_of: Callable[..., RunSpec]
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_worker_is_drained_and_another_killed_by_orders_once_each(
     assert len(run.events("worker-killed")) == 1
 
 
+@pytest.mark.long
 def test_nobody_starts_on_a_closed_node_until_it_is_opened(
     cluster: Raylets, spec_of: Callable[..., RunSpec]
 ) -> None:
