@@ -1,6 +1,7 @@
 """A head whose autoscaler starts raylets on this machine as they are wanted.
 
-That of Ray's AutoscalingCluster, but for `ray stop`, which would end every Ray on the machine.
+What AutoscalingCluster of Ray is; that one needs a file which the wheel lacks, and begins with a `ray stop`
+that would end every Ray here.
 """
 
 import json
@@ -16,20 +17,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray.util
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
-from ray.cluster_utils import AutoscalingCluster
 
 from cluster.daemons import MARK, Household
 from cluster.ports import free_ports
 from tests.integration.processes import environment_without_ray
 
+_COMMANDS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+    "cluster_synced_files",
+    "rsync_exclude",
+    "rsync_filter",
+)
 ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
 def autoscaled(worker_types: dict[str, Any], *, head_cpus: int = 0) -> Iterator[str]:
     """Address of the GCS of a cluster that grows by nodes of these types."""
-    config = AutoscalingCluster({"CPU": head_cpus}, worker_types, autoscaler_v2=True)._config
+    config = _config(worker_types, head_cpus)
     temp_dir = tempfile.mkdtemp(prefix="tumbler-", dir="/tmp")  # a socket's path must be short
     (Path(temp_dir) / "autoscaling.json").write_text(json.dumps(config))
     head_id, (port,) = secrets.token_hex(8), free_ports(1)
@@ -56,7 +68,26 @@ def autoscaled(worker_types: dict[str, Any], *, head_cpus: int = 0) -> Iterator[
         shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def _node_ip() -> str:
-    import ray.util
+def _config(worker_types: dict[str, Any], head_cpus: int) -> dict[str, Any]:
+    head = {"resources": {"CPU": head_cpus}, "node_config": {}, "max_workers": 0}
+    return {
+        "cluster_name": "fake_multinode",
+        "provider": {
+            "type": "fake_multinode",
+            "launch_multiple": True,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+        },
+        "max_workers": 8,
+        "head_node_type": "ray.head.default",
+        "available_node_types": {"ray.head.default": head, **worker_types},
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 5,
+        "auth": {},
+        **{name: {} for name in ("docker", "file_mounts")},
+        **{name: [] for name in _COMMANDS},
+        "file_mounts_sync_continuously": False,
+    }
 
+
+def _node_ip() -> str:
     return str(ray.util.get_node_ip_address())
