@@ -101,7 +101,7 @@ class Reconciler:
 
     @property
     def last_view(self) -> ClusterView | None:
-        return self._watch.marked_view
+        return self._watch.view
 
     def wait_of(self, run: Run) -> str | None:
         """Why a run waits, in one sentence; None where nobody knows, or it does not."""
@@ -224,7 +224,7 @@ class Reconciler:
         if begun < self._rest_until:
             return
         now = self._clock()
-        view = self._watch.marked_view if self._watch.there else None
+        view = self._watch.view if self._watch.there else None
         active = {run.id: run for run in living}
         if view is not None and view.nodes != self._hopeless_on:
             self._hopeless, self._hopeless_on = {}, view.nodes
