@@ -60,7 +60,11 @@ def autoscaled(worker_types: dict[str, Any], *, head_cpus: int = 0) -> Iterator[
     words = ["ray", "start", "--head", f"--autoscaling-config={temp_dir}/autoscaling.json", f"--port={port}"]
     words += [f"--num-cpus={head_cpus}", f"--temp-dir={temp_dir}", "--include-dashboard=false"]
     try:
-        subprocess.run(words, env=env, check=True, start_new_session=True, timeout=60, capture_output=True)
+        # Into a file: a pipe would stay open in the daemons, and never end.
+        with (Path(temp_dir) / "start.log").open("wb") as log:
+            subprocess.run(
+                words, env=env, check=True, start_new_session=True, timeout=60, stdout=log, stderr=log
+            )
         yield f"{_node_ip()}:{port}"
     finally:
         household.end(patience_s=5.0)
