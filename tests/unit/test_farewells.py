@@ -129,6 +129,13 @@ def test_of_a_short_notice_half_is_kept_for_the_farewell(world: World) -> None:
     assert world.roster.next_generation() is not None
 
 
+def test_an_earlier_deadline_counts_from_then_on(world: World) -> None:
+    world.hears(NodesOrdered(closed=(), drained={"a": world.now + 1000.0}))
+    world.hears(NodesOrdered(closed=(), drained={"a": world.now + 100.0}))
+    world.after(71.0)
+    assert world.roster.phase("w1") is WorkerPhase.RETIRING
+
+
 def test_where_too_few_would_go_on_all_save_a_checkpoint_and_leave(world: World) -> None:
     world.hears(NodesDrain({"b": world.now + 10.0}))
     world.after(5.1)

@@ -39,6 +39,7 @@ class Farewells:
         self._clock = clock
         self._by_ray: Mapping[str, float | None] = {}
         self._ordered = NodesOrdered((), {})
+        self._deadlines: dict[str, float | None] = {}
         self._patience: dict[str, float | None] = {}
         """Draining node, or worker that a user drains -> until when a replacement is waited for; None for as
         long as it takes."""
@@ -58,10 +59,13 @@ class Farewells:
                 self._kill(kill)
             case _:
                 assert_never(happening)
-        nodes = self._draining()
+        before, nodes = self._deadlines, self._draining()
+        self._deadlines = nodes
         self._patience = {
-            key: self._patience[key] if key in self._patience else self._patience_until(deadline)
-            for key, deadline in nodes.items()
+            node_id: self._patience[node_id]
+            if node_id in before and before[node_id] == deadline
+            else self._patience_until(deadline)
+            for node_id, deadline in nodes.items()
         } | {
             worker_id: self._patience.get(worker_id, self._clock() + self._grace_s)
             for worker_id in self._wished
