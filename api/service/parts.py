@@ -15,6 +15,7 @@ from api.service.prometheus import Gauges
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import Cluster, ClusterView
 from orchestrator.ports.record import Record
+from orchestrator.services.nodes import NodeService
 from orchestrator.services.runs import RunService
 
 
@@ -34,6 +35,7 @@ class Waits(Protocol):
 class Parts:
     record: Record
     runs: RunService
+    nodes: NodeService
     reconciler: Waits
     cluster: Cluster
     bulletin: Bulletin

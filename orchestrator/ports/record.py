@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.node_marks import NodeMark
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 
@@ -110,6 +111,16 @@ class Record(Protocol):
     async def drivers(self, run_id: str) -> Sequence[Driver]: ...
 
     async def generations(self, run_id: str) -> Sequence[GenerationRow]: ...
+
+    async def node_marks(self) -> Mapping[str, NodeMark]:
+        """By node id, all nodes of which somebody said something."""
+        ...
+
+    async def put_node_mark(self, mark: NodeMark) -> None: ...
+
+    async def drop_node_mark(self, node_id: str) -> None:
+        """Nothing where there is none."""
+        ...
 
     async def take_lease(self, holder: str, *, now_s: float, ttl_s: float) -> int | None:
         """Be the one that acts until `now_s + ttl_s`; again before that to stay it. Seconds since 1970.

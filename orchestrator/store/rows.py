@@ -6,7 +6,17 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Table
 
-from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Patience, Progress, Run, RunEvent
+from orchestrator.domain.runs import (
+    Attempt,
+    Change,
+    Driver,
+    GenerationRow,
+    Patience,
+    Progress,
+    Run,
+    RunEvent,
+    WorkerWishes,
+)
 from orchestrator.domain.status import EndReason, IncidentKind, RunStatus
 from orchestrator.store.tables import ATTEMPTS, DRIVERS, GENERATIONS, RUNS
 
@@ -47,11 +57,13 @@ def run_row(run: Run) -> dict[str, Any]:
     row["gang_claim"] = run.gang_claim if run.started is None else ""
     body = {name: getattr(run, name) for name in _IN_BODY}
     body["labels"] = dict(run.labels)
-    # Most runs have none of either for most of their life.
+    # Most runs have none of these for most of their life.
     if run.progress != _NO_PROGRESS:
         body["progress"] = {**vars(run.progress), "metrics": dict(run.progress.metrics)}
     if run.patience != _NO_PATIENCE:
         body["patience"] = {**vars(run.patience), "counts": dict(run.patience.counts)}
+    if run.worker_wishes != _NO_WISHES:
+        body["worker_wishes"] = vars(run.worker_wishes)
     row["body"] = _text(body)
     return row
 
@@ -61,6 +73,7 @@ def run_of(row: Sequence[Any]) -> Run:
     columns, (status, spec, text) = row[:-3], row[-3:]
     body = json.loads(text)
     stop, progress, patience = body["stop"], body.get("progress"), body.get("patience")
+    wishes = body.get("worker_wishes")
     return Run(
         **dict(zip(_COLUMNS, columns, strict=True)),
         **{
@@ -68,6 +81,7 @@ def run_of(row: Sequence[Any]) -> Run:
             "stop": None if stop is None else EndReason(stop),
             "progress": _NO_PROGRESS if progress is None else Progress(**progress),
             "patience": _NO_PATIENCE if patience is None else _patience(patience),
+            "worker_wishes": _NO_WISHES if wishes is None else _wishes(wishes),
         },
         status=RunStatus(status),
         spec_json=spec,
@@ -113,6 +127,11 @@ def generation_of(row: Row[Any]) -> GenerationRow:
 
 _NO_PROGRESS: Final = Progress()
 _NO_PATIENCE: Final = Patience()
+_NO_WISHES: Final = WorkerWishes()
+
+
+def _wishes(body: Mapping[str, Any]) -> WorkerWishes:
+    return WorkerWishes(body["attempt"], tuple(body["drain"]), tuple(body["kill"]))
 
 
 def _patience(body: Mapping[str, Any]) -> Patience:
