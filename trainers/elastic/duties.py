@@ -5,6 +5,7 @@ alone. A duty that is cut short by a loss is done again by the next generation, 
 boundary.
 """
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,7 +180,9 @@ class Duties:
         step = self._state.step
         if step == self._formed_step and step in self._committed:
             return
+        begun = time.perf_counter()
         self._saver.begin(self._origin(group, generation))
+        self._state.held_up_s += time.perf_counter() - begun
 
     def _origin(self, group: ElasticGroup, generation: int) -> Origin:
         return Origin(self._worker_id, self._attempt, generation, group.rank, group.size, self._ask)

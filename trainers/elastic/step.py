@@ -27,7 +27,7 @@ from trainers.task import ShardLoss, Task
 
 RESERVED_NAMES = frozenset(
     {"step", "time", "step_s", "workers", "generation", "kind", "seq", "loss", "count", "grad_norm", "lr"}
-    | {"input_wait_s"}
+    | {"input_wait_s", "checkpoint_wait_s"}
 )
 """What a record of metrics holds besides the sums of a task."""
 _CHANGING_BUFFER = (
@@ -143,6 +143,9 @@ class StepRunner:
         raised = exchange.finish()
         applied, metrics = self._apply(self._total)
         metrics["input_wait_s"] = round(self._intake.waited_s(), 5)
+        held_up = self.state.take_held_up_s()
+        if held_up:
+            metrics["checkpoint_wait_s"] = round(held_up, 5)
         self.state.step = step
         epoch, first, last = self._plan.span(step)
         point = StepPoint(
@@ -210,7 +213,7 @@ class StepRunner:
             if clip is not None and norm > clip:
                 gradients *= clip / norm
             self._vector.bind(total)
-            self.state.settle()
+            self.state.held_up_s += self.state.settle()
             self.state.optimizer.step()
         elif count > 0 and not self.may_skip(self.state.step + 1):
             raise NotFiniteError

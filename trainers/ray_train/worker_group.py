@@ -70,7 +70,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._desk = desk
         self._roster = Roster(minimum=job.spec.workers.min, target=target)
         slots = slot_pool(job, self._worker_group_context)
-        self._muster = Muster(self._roster, slots, self._starter())
+        self._muster = Muster(self._roster, slots, self._starter(), recorder.event)
         self._feed = FeedKeeper(job, recorder, slots, self.tell)
         self._commits = CommitDesk(job, desk, self._muster.wish, self.tell)
         self._incidents = Incidents(FailureBudget(job.spec.retry, newest_step=recorder.step))
