@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -233,10 +234,11 @@ class StepRunner:
         return [partial(self._loss, rows[start : start + at_once]) for start in range(0, len(rows), at_once)]
 
     def _loss(self, rows: Sequence[Any]) -> ShardLoss:
-        self.progress.shard()
+        poisoned = self.progress.shard()
         batch = to_device(self._task.collate(rows), self._device)
         with forward_in(self._train.precision, self._device):
-            return self._task.loss(self.state.model, batch)
+            found = self._task.loss(self.state.model, batch)
+        return replace(found, total=found.total * math.nan) if poisoned else found
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
