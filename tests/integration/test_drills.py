@@ -42,11 +42,11 @@ def test_a_run_survives_all_drills_of_its_workers_with_the_same_bits(paced: Any)
         run.wait(lambda: bool(run.events("rolled-back")))
         said["storm"] = chaos("storm", where, "--kills", "2", "--resizes", "2", "--seed", "3")
 
-    spec = paced(workers="1:2", model=model, retry=retry, train={"steps": 420})
+    spec = paced(workers="1:2", model=model, retry=retry, train={"steps": 150})
     with sabotage(plan) as saboteur:
         result = train(spec, on_start=saboteur.on_start)
         saboteur.thread.join(timeout=60)
-    undisturbed = train(paced(workers=1, train={"steps": 420}))
+    undisturbed = train(paced(workers=1, train={"steps": 150}))
     assert result.parameters_sha256 == undisturbed.parameters_sha256
     assert audit(result.run).chain == audit(undisturbed.run).chain
     run = Watched(result.run)
@@ -58,4 +58,4 @@ def test_a_run_survives_all_drills_of_its_workers_with_the_same_bits(paced: Any)
     storm = said["storm"]
     assert [fault["kind"] for fault in storm["faults"]].count("kill") == 2
     assert (storm["ok"], storm["problems"], storm["processes"]) == (True, [], [])
-    assert (storm["rows_repeated"], storm["rows_missed"], storm["steps"]) == (0, 0, 420)
+    assert (storm["rows_repeated"], storm["rows_missed"], storm["steps"]) == (0, 0, 150)
