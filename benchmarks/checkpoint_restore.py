@@ -16,8 +16,9 @@ from torch import nn
 from orchestrator.checkpoints.catalog import Catalog
 from orchestrator.checkpoints.manifest import Manifest, PartFile
 from orchestrator.checkpoints.places import place_of
+from trainers.checkpoints.copying import Origin
 from trainers.checkpoints.reading import restore_newest
-from trainers.checkpoints.saver import Origin, Saved, Saver
+from trainers.checkpoints.saver import Saved, Saver
 from trainers.elastic.messages import PartsWritten
 from trainers.elastic.state import TrainState
 

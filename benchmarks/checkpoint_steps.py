@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,9 @@ from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType,
 
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec_training import OptimizerSpec, TrainSpec
-from trainers.checkpoints.saver import Origin, Saver
+from trainers.checkpoints.copying import Origin
+from trainers.checkpoints.held import Holding
+from trainers.checkpoints.saver import Saver
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.intake import Intake
 from trainers.elastic.state import TrainState
@@ -64,9 +67,9 @@ Save = Callable[[], "Future[Any] | None"]
 
 def contender(name: str, state: TrainState, rank: int, folder: Path) -> Save:
     match name:
-        case "tumbler":
-            saver = Saver(state, str(folder), _SHARDS, lambda saved: None)
-            return lambda: saver.begin(Origin(f"w{rank}", 1, 1, rank, WORLD))
+        case "tumbler" | "snapshot":
+            saver = Saver(state, str(folder), _SHARDS, lambda saved: None, holding=Holding(folder, "f" * 64))
+            return partial(_ours, saver, Origin(f"w{rank}", 1, 1, rank, WORLD), name == "snapshot")
         case "torch_save":
             return lambda: _torch_save(state, rank, folder)
         case "dcp_thread" | "dcp_process":
@@ -74,6 +77,16 @@ def contender(name: str, state: TrainState, rank: int, folder: Path) -> Save:
             return lambda: _dcp(state, folder, kind)
         case _:
             raise ValueError(name)
+
+
+def _ours(saver: Saver, origin: Origin, only_held: bool) -> "Future[Any] | None":
+    saver.prepare(origin)
+    while not saver.ready:
+        time.sleep(0.01)  # once
+    if not only_held:
+        return saver.begin(origin)
+    assert saver.snapshot(origin)
+    return None
 
 
 def _torch_save(state: TrainState, rank: int, folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,26 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from orchestrator.checkpoints.catalog import Catalog, Committed
+from orchestrator.checkpoints.catalog import Catalog
 from orchestrator.checkpoints.places import place_of
 from orchestrator.checkpoints.sharing import check_shared
 from orchestrator.domain.errors import DataError, SpecError
 from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec import RunSpec
+from trainers.checkpoints.held import Holding
+from trainers.checkpoints.pace import SnapshotPace
 from trainers.checkpoints.reading import restore_newest
 from trainers.checkpoints.saver import Saver
+from trainers.checkpoints.snapshots import restore_snapshot
 from trainers.checkpoints.starting import start_from
 from trainers.elastic.duties import Cadence, Duties
-from trainers.elastic.group import open_meeting_place
+from trainers.elastic.group import ElasticGroup, open_meeting_place
 from trainers.elastic.intake import Intake
 from trainers.elastic.job import WorkerJob, run_environment
 from trainers.elastic.link import WorkerLink
 from trainers.elastic.links import Linker
 from trainers.elastic.loop import Surroundings, TrainingLoop
-from trainers.elastic.messages import Outcome, Raised, WorkerProfile
+from trainers.elastic.messages import Offer, Outcome, Raised, WorkerProfile
 from trainers.elastic.state import TrainState
 from trainers.elastic.step import StepRunner, seed_everything
 from trainers.elastic.verification import Verification
@@ -119,7 +122,9 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
     )
     steps.progress = link.mailbox.progress
     steps.warm_up()
-    saver = Saver(state, job.checkpoints, spec.train.logical_shards, link.report)
+    snapshots = spec.checkpoint.snapshot_every
+    holding = Holding(job.run_folder.absolute(), spec.result_fingerprint()) if snapshots != "never" else None
+    saver = Saver(state, job.checkpoints, spec.train.logical_shards, link.report, holding=holding)
     duties = Duties(
         task,
         state,
@@ -131,6 +136,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
             rows_at_once=spec.train.rows_at_once,
         ),
         saver=saver,
+        pace=SnapshotPace(snapshots),
         attempt=job.attempt,
         num_shards=spec.train.logical_shards,
         worker_id=link.worker_id,
@@ -170,7 +176,7 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
         link.report,
         link.on_generation,
         verification=verification,
-        restore=partial(_restore, catalog, spec),
+        restore=partial(_restore, catalog, spec, holding),
         on_nan=spec.retry.on_nan,
         linked=linker.linked,
     )
@@ -179,14 +185,33 @@ def _become_warm(job: WorkerJob, link: WorkerLink, seen: _StepSeen) -> TrainingL
 
 
 def _restore(
-    catalog: Catalog, spec: RunSpec, state: TrainState, candidates: Sequence[Committed]
+    catalog: Catalog,
+    spec: RunSpec,
+    holding: Holding | None,
+    group: ElasticGroup,
+    state: TrainState,
+    offer: Offer,
 ) -> tuple[str | None, list[tuple[str, str]]]:
-    found, passed_over = restore_newest(state, catalog, candidates, fingerprint=spec.result_fingerprint())
+    """The newest of what nodes hold in memory and what was committed."""
+    newest = offer.recorded_step if offer.rewind_to is None else min(offer.recorded_step, offer.rewind_to)
+    committed = max((found.step for found in offer.checkpoints), default=0)
+    damaged: list[tuple[str, str]] = []
+    if holding is not None:
+        snapshot, damaged = restore_snapshot(group, state, holding, after=committed, newest=newest)
+        if snapshot is not None:
+            return snapshot, damaged
+    found, passed_over = restore_newest(
+        state,
+        catalog,
+        offer.checkpoints,
+        fingerprint=spec.result_fingerprint(),
+        content=spec.result_content(),
+    )
     if found is not None:
-        return catalog.place.describe(found.name), passed_over
-    if spec.train.from_checkpoint is not None:
+        return catalog.place.describe(found.name), damaged + passed_over
+    if offer.checkpoints and spec.train.from_checkpoint is not None:
         start_from(state.model, spec.train.from_checkpoint)
-    return None, passed_over
+    return None, damaged + passed_over
 
 
 def numeric_fingerprint(device: torch.device, threads: int) -> Mapping[str, str]:

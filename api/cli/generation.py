@@ -90,8 +90,7 @@ def load_trained(run: RunDirectory) -> Trained:
     for found in candidates:
         try:
             manifest = catalog.read(found)
-            if manifest.fingerprint != spec.result_fingerprint():
-                raise CheckpointError(f"checkpoint {found.name} belongs to another spec")
+            manifest.check_spec(spec.result_fingerprint(), spec.result_content(), f"checkpoint {found.name}")
             parameters = read_model(catalog.place, manifest)
         except CheckpointError as error:
             tell(f"passed over: {error}")

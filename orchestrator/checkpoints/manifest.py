@@ -12,12 +12,14 @@ Of one step the manifest of the highest (attempt, generation) counts.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.domain.errors import CheckpointError
+from orchestrator.domain.spec_differences import content_differences
 
 FORMAT: Final = 2
 _STEP: Final = re.compile(r"step-([0-9]{8,18})")
@@ -85,6 +87,8 @@ class Manifest(BaseModel):
     generation: _Natural
     fingerprint: str
     """Of the spec, as `RunSpec.result_fingerprint` makes it."""
+    spec: dict[str, Any] = {}
+    """What it is the fingerprint of; empty in those of earlier versions."""
     committed: str
     """RFC 3339 in UTC."""
     metrics: dict[str, float] = {}
@@ -104,9 +108,17 @@ class Manifest(BaseModel):
         """Bytes of all parts."""
         return sum(part.size for part in self.parts)
 
+    def check_spec(self, fingerprint: str, content: Mapping[str, Any], where: str) -> None:
+        """Raises CheckpointError where it belongs to another spec, and says what differs; `content` is what
+        `RunSpec.result_content` makes."""
+        if self.fingerprint == fingerprint:
+            return
+        differences = content_differences(self.spec, content) if self.spec and content else ()
+        raise CheckpointError(f"{where} belongs to another spec: {', '.join(differences)}".removesuffix(": "))
+
     def text(self) -> str:
         """As JSON, with a checksum: SHA-256 over the canonical JSON of all the rest."""
-        content = json.loads(self.model_dump_json())
+        content = json.loads(self.model_dump_json(exclude=set() if self.spec else {"spec"}))
         return json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n"
 
     @classmethod

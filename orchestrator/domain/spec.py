@@ -152,12 +152,16 @@ class RunSpec(SpecPart):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def result_fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) of what decides the result's bits: task, model, data, train, threads."""
+        """SHA-256 (64 hex digits) of `result_content`."""
+        return hashlib.sha256(_canonical(self.result_content()).encode()).hexdigest()
+
+    def result_content(self) -> dict[str, Any]:
+        """What decides the result's bits: task, model, data, train, threads."""
         content = self.model_dump(mode="json", include={"task", "model", "train"})
         del content["train"]["verify_every"]
         content["data"] = self.data.model_dump(mode="json", exclude={"cpus"})
         content["threads"] = self.resources.threads
-        return hashlib.sha256(_canonical(content).encode()).hexdigest()
+        return content
 
     def conflicts(self) -> Iterator[Conflict]:
         yield from self._conflicts_of_kind()

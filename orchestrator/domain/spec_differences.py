@@ -12,7 +12,12 @@ NOT_COMPARED: Final = frozenset({"name", "labels", "queue", "priority"})
 
 def spec_differences(old: RunSpec, new: RunSpec, *, but: Collection[str] = NOT_COMPARED) -> tuple[str, ...]:
     """Such as `train.steps was 100 and is 200`; the top fields in `but` may differ."""
-    return tuple(_differences(_compared(old, but), _compared(new, but)))
+    return content_differences(_compared(old, but), _compared(new, but))
+
+
+def content_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """The same for parts of specs, as JSON has them."""
+    return tuple(_differences(old, new))
 
 
 def _compared(spec: RunSpec, but: Collection[str]) -> dict[str, Any]:

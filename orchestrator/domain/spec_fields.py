@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,7 @@ from orchestrator.domain.quantities import parse_duration, parse_size
 
 LARGEST_SEED: Final = 2**63 - 1
 _SMALLEST_MEMORY: Final = 2**20
+_LEAST_BETWEEN: Final = 2
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _JSON_DEPTH: Final = 32
 
@@ -179,6 +180,18 @@ def _steps(value: Any) -> int:
     return int(match[1])
 
 
+def _steps_or_word(value: Any) -> int | str:
+    if value in ("auto", "never"):
+        return str(value)
+    try:
+        steps = _steps(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("expected ", "expected 'auto', 'never' or ", 1)) from None
+    if steps < _LEAST_BETWEEN:
+        raise ValueError(f"expected 'auto', 'never' or at least {_LEAST_BETWEEN} steps, got {steps}")
+    return steps
+
+
 def default_section(section: type[SpecPart]) -> Any:
     """As the default of a field: one and the same immutable section for all specs that leave it out."""
     shared = cache(section)
@@ -265,3 +278,9 @@ Interval = Annotated[
     WithJsonSchema({"type": ["integer", "string"], "examples": [100, "100 steps"]}),
 ]
 """Steps between two events; also `100 steps`."""
+IntervalOrWord = Annotated[
+    int | Literal["auto", "never"],
+    BeforeValidator(_steps_or_word),
+    WithJsonSchema({"type": ["integer", "string"], "examples": ["auto", "never", "10 steps"]}),
+]
+"""Steps between two events, at least 2; or `auto`, or `never`."""

@@ -20,6 +20,7 @@ from orchestrator.domain.spec_fields import (
     EnvironmentName,
     Flag,
     Interval,
+    IntervalOrWord,
     Patience,
     PatienceOrAuto,
     Seconds,
@@ -179,6 +180,9 @@ class CheckpointSpec(SpecPart):
     """Steps between two committed checkpoints; the last step always gets one."""
     link_every: Interval | None = None
     """Steps between two links of the hash chain, when each worker hashes its state; None takes `every`."""
+    snapshot_every: IntervalOrWord = "auto"
+    """Steps between two snapshots, copies in the memory of the nodes from which a run goes on when all its
+    workers are lost; `auto` takes one about every second, `never` none."""
     keep_last: Count = 3
     keep_every: Interval | None = None
     """Checkpoints at multiples of so many steps are kept for ever; a multiple of `every`."""

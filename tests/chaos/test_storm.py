@@ -131,7 +131,7 @@ def test_a_storm_of_kills_and_resizes_changes_no_bit(
     with sabotage(striker.strike) as saboteur:
         result = train(stormy(folder, f"storm-{seed}"), on_start=saboteur.on_start)
     generations = Watched(result.run).events("generation-started")
-    restored = [event for event in generations if "step-" in event["source"]]
+    restored = [event for event in generations if "step" in event["source"]]
     sizes = sorted({len(event["workers"]) for event in generations})
     print(
         f"\nstorm {seed}: {', '.join(striker.done)}\n{time.monotonic() - begun:.0f} s, "

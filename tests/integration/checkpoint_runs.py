@@ -1,6 +1,7 @@
 """Runs whose checkpoints are put to use: what they are made of, how they are struck, and what must not depend
 on it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from orchestrator.domain.errors import ClusterUnavailable
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_parts import WorkersSpec
-from tests.integration.processes import descendants
 from tests.integration.saboteur import Watched, controller_pid, kill, sabotage
 from trainers.door import at_the_door
 from trainers.elastic.job import WorkerJob
@@ -31,7 +31,12 @@ def spec_of(storage: Path, workers: Any, *, pause_s: float = 0.0, **more: Any) -
         "workers": workers,
         "model": {"pause_s": pause_s},
         "train": {"steps": STEPS, "global_batch": 16, "logical_shards": 8, "evaluate_rows": 64},
-        "checkpoint": {"storage": str(storage), "every": EVERY, "keep_last": 100},
+        "checkpoint": {
+            "storage": str(storage),
+            "every": EVERY,
+            "snapshot_every": "never",
+            "keep_last": 100,
+        },
     }
     for key, value in more.items():
         content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
@@ -82,17 +87,39 @@ def restored(run: RunDirectory) -> list[dict[str, Any]]:
     return [event for event in Watched(run).events("generation-started") if "step-" in event["source"]]
 
 
+def resumed_from_memory(run: RunDirectory) -> list[dict[str, Any]]:
+    """The generations that began from a snapshot."""
+    return [event for event in Watched(run).events("generation-started") if "snapshot" in event["source"]]
+
+
 def writers_of(worker_pid: int) -> set[int]:
-    """The processes that write checkpoints for a worker."""
-    return {pid for pid in descendants(worker_pid) if b"writer_process" in _command(pid)}
+    """The processes that write checkpoints for a living worker: nobody's children, at the other end of a pipe
+    of it."""
+    pipes = set(_files(worker_pid).values())
+    writers = {
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"trainers.checkpoints.writer_process" in _read(path)
+    }
+    return {pid for pid in writers if _files(pid).get("0") in pipes}
 
 
-def _command(pid: int) -> bytes:
-    """Empty where it is gone."""
+def _read(path: Path) -> bytes:
+    """Empty where its process is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
+
+
+def _files(pid: int) -> dict[str, str]:
+    """What a process has open, by file descriptor."""
+    found = {}
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found[path.name] = str(path.readlink())
+    return found
 
 
 def wait_committed(run: Watched, step: int) -> None:

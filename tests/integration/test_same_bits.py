@@ -51,6 +51,7 @@ def spec_of(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Callab
                     "storage": str(storage),
                     "every": CHECKPOINT_EVERY,
                     "link_every": LINK_EVERY,
+                    **more.pop("checkpoint", {}),
                 },
                 **more,
             }
@@ -113,7 +114,7 @@ def test_one_worker_becomes_four_then_two_then_three_with_kills_during_recovery(
     assert proof(result.run) == undisturbed
 
 
-def test_all_workers_lost_at_once_go_on_from_the_newest_checkpoint(
+def test_all_workers_lost_at_once_go_on_from_the_newest_checkpoint_where_there_are_no_snapshots(
     spec_of: Callable[..., RunSpec], undisturbed: Proof
 ) -> None:
     def kill_all(run: Watched) -> None:
@@ -121,7 +122,8 @@ def test_all_workers_lost_at_once_go_on_from_the_newest_checkpoint(
         kill_ranks(run, 0, 1)
 
     with sabotage(kill_all) as saboteur:
-        result = train(spec_of(2, pause_s=0.01), on_start=saboteur.on_start)
+        spec = spec_of(2, pause_s=0.01, checkpoint={"snapshot_every": "never"})
+        result = train(spec, on_start=saboteur.on_start)
     restored = [e for e in Watched(result.run).events("generation-started") if "step-" in e["source"]]
     assert [event["step"] for event in restored] == [20]
     assert proof(result.run) == undisturbed
@@ -136,7 +138,7 @@ def test_workers_and_controller_lost_at_once_go_on_from_the_newest_checkpoint(
         for pid in pids:
             kill(pid)
 
-    spec = spec_of(2, pause_s=0.02)
+    spec = spec_of(2, pause_s=0.02, checkpoint={"snapshot_every": "never"})
     with sabotage(kill_everything) as saboteur, pytest.raises(TumblerError):
         train(spec, on_start=saboteur.on_start)
     result = train(spec, resume=True)

@@ -17,6 +17,7 @@ from orchestrator.domain.order import BatchPlan
 from orchestrator.domain.spec_training import OptimizerSpec, TrainSpec
 from tests.unit.gang import HOST
 from tests.unit.saving import WriterHere
+from trainers.checkpoints.pace import SnapshotPace
 from trainers.checkpoints.saver import Saver
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import open_meeting_place
@@ -103,6 +104,7 @@ class Member:
             None,
             Cadence(checkpoint_every=1000, evaluate_every=None, evaluate_rows=8, rows_at_once=2),
             saver=Saver(self.state, str(self.folder), SHARDS, self.reports.put, WriterHere()),
+            pace=SnapshotPace("never"),
             attempt=1,
             num_shards=SHARDS,
             worker_id=self.name,
@@ -117,7 +119,7 @@ class Member:
             duties,
             self.reports.put,
             lambda offer, rank: None,
-            restore=lambda state, candidates: (None, []),
+            restore=lambda group, state, offer: (None, []),
             verification=Verification(self.state, self.verify_every, task.build_model),
             on_nan=self.on_nan,
         )

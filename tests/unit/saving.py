@@ -1,6 +1,6 @@
 """Checkpoints of small states, saved and committed as members and their controller do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from orchestrator.checkpoints.catalog import Catalog, Committed
 from orchestrator.checkpoints.manifest import Manifest, PartFile
 from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.errors import CheckpointError, TumblerError
-from trainers.checkpoints.saver import Origin, Saved, Saver
+from trainers.checkpoints.copying import Origin
+from trainers.checkpoints.saver import Saved, Saver
 from trainers.checkpoints.writer import part_file
 from trainers.checkpoints.writer_process import write_file
 from trainers.elastic.messages import PartsWritten
@@ -78,6 +79,9 @@ class WriterHere:
         except (TumblerError, OSError) as error:
             answer.set_exception(CheckpointError(str(error)))
         return answer
+
+    def ask(self, request: Mapping[str, Any]) -> Future[tuple[PartFile, ...]]:
+        raise AssertionError("no snapshots are held here")
 
     def close(self) -> None:
         pass

@@ -16,12 +16,14 @@ from orchestrator.checkpoints.catalog import Catalog, Committed
 from orchestrator.checkpoints.manifest import Manifest, PartFile
 from orchestrator.checkpoints.places import LocalPlace, Place, place_of
 from orchestrator.domain.errors import CheckpointError
+from orchestrator.domain.spec import RunSpec
 from tests.unit import saving
 from tests.unit.saving import OTHER_SPEC, SHARDS, SPEC, Tied, after, bits, save, save_parts, train
 from trainers.checkpoints import reading
 from trainers.checkpoints import saver as saver_module
+from trainers.checkpoints.copying import Origin
 from trainers.checkpoints.reading import read_model, read_state, restore_newest
-from trainers.checkpoints.saver import Origin, Saved, Saver
+from trainers.checkpoints.saver import Saved, Saver
 from trainers.checkpoints.writer import Writer
 from trainers.checkpoints.writer_process import write_file
 from trainers.elastic.messages import CheckpointFailed, PartsWritten
@@ -135,7 +137,26 @@ def test_a_checkpoint_of_another_spec_is_passed_over(folder: Path) -> None:
     _, found, (reason,) = restored(folder)
     assert found is not None
     assert found.step == 1
-    assert "belongs to another spec" in reason
+    assert reason.endswith("belongs to another spec")
+
+
+def test_what_differs_from_the_spec_of_a_checkpoint_is_said() -> None:
+    old, new = (
+        RunSpec.parse({"task": "language_model", "train": {"steps": 4, "seed": seed}}) for seed in (1, 2)
+    )
+    manifest = Manifest(
+        step=4,
+        attempt=1,
+        generation=1,
+        fingerprint=old.result_fingerprint(),
+        spec=old.result_content(),
+        committed="2030-01-01T00:00:00.000Z",
+        parts=(),
+    )
+    manifest = Manifest.parse(manifest.text(), "it")
+    manifest.check_spec(old.result_fingerprint(), old.result_content(), "it")
+    with pytest.raises(CheckpointError, match=r"^it belongs to another spec: train.seed was 1 and is 2$"):
+        manifest.check_spec(new.result_fingerprint(), new.result_content(), "it")
 
 
 def test_parts_that_nobody_committed_are_no_checkpoint(folder: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from tests.integration.tasks import Paced, PacedConfig, Squares
 from tests.unit.gang import gang
 from tests.unit.saving import WriterHere
+from trainers.checkpoints.pace import SnapshotPace
 from trainers.checkpoints.saver import Saver
 from trainers.elastic.duties import Cadence, Duties
 from trainers.elastic.group import ElasticGroup
@@ -34,6 +35,7 @@ def duties(state: TrainState, folder: Path, reports: list[Report], name: str) ->
         Squares(16),
         Cadence(checkpoint_every=10, evaluate_every=5, evaluate_rows=16, rows_at_once=4),
         saver=Saver(state, str(folder), 4, reports.append, WriterHere()),
+        pace=SnapshotPace("never"),
         attempt=1,
         num_shards=4,
         worker_id=name,
@@ -73,7 +75,7 @@ def test_a_step_that_one_survivor_had_applied_and_rank_0_had_not_is_told_all_the
         state.newest_point = point(state.step)
         here = Surroundings(f"w{group.rank}", "127.0.0.1", "gloo", 5.0, meeting_place=None)  # type: ignore[arg-type]
         steps: Any = SimpleNamespace(state=state, num_steps=10)
-        duty: Any = SimpleNamespace(answered=0, formed=lambda step, committed, answered: None)
+        duty: Any = SimpleNamespace(answered=0, formed=lambda *facts: None)
         off = Verification(state, 0, lambda: state.model)
         loop = TrainingLoop(
             here,
@@ -83,7 +85,7 @@ def test_a_step_that_one_survivor_had_applied_and_rank_0_had_not_is_told_all_the
             reports.append,
             lambda offer, rank: None,
             off,
-            lambda state, candidates: (None, []),
+            lambda group, state, offer: (None, []),
             "skip",
         )
         for step in range(1, state.step + 1):
@@ -103,11 +105,11 @@ def test_a_step_that_the_group_came_from_is_not_saved_again_and_any_other_is(tmp
 
     def work(group: ElasticGroup) -> None:
         first = duties(came, tmp_path, reports, "w1")
-        first.formed(10, {10}, 0)
+        first.formed(0, 10, {10}, 0, ["node"])
         first.at_step_boundary(group, 2)
         assert not [report for report in reports if isinstance(report, PartsWritten)]
         second = duties(gets_there, tmp_path, reports, "w2")
-        second.formed(7, {10, 5}, 0)
+        second.formed(0, 7, {10, 5}, 0, ["node"])
         gets_there.evaluated_step = 10
         second.at_step_boundary(group, 3)
         assert second.finish(group, 3, stopped=True).saved is not None

@@ -53,10 +53,8 @@ def export_model(run: RunDirectory, place: Place, manifest: Manifest, folder: Pa
         raise CheckpointError(
             f"run '{run.name}' is no task of Tumbler, so only its own code can read its checkpoints"
         )
-    if manifest.fingerprint != spec.result_fingerprint():
-        raise CheckpointError(
-            f"the checkpoint of step {manifest.step} of run '{run.name}' belongs to another spec"
-        )
+    where = f"the checkpoint of step {manifest.step} of run '{run.name}'"
+    manifest.check_spec(spec.result_fingerprint(), spec.result_content(), where)
     tensors, ties = _untie(read_model(place, manifest))
     tokenizer, content, notes = _tokenizer(run)
     network = _network(spec.task)

@@ -63,7 +63,7 @@ class StateImage:
 
     def __init__(self, snapshot: Mapping[str, Any], num_shards: int) -> None:
         """Raises CheckpointError for a snapshot that no checkpoint can hold."""
-        self._num_shards = num_shards
+        self.num_shards = num_shards
         tensors: dict[str, torch.Tensor] = {}
         places: dict[tuple[Any, ...], str] = {}
 
@@ -89,9 +89,9 @@ class StateImage:
 
     def cut(self, shard: int) -> int:
         """Where the part of a logical shard begins, in bytes; that of the one after the last is the end."""
-        if shard == self._num_shards:
+        if shard == self.num_shards:
             return self.num_bytes
-        return self.num_bytes * shard // self._num_shards // self._cuts * self._cuts
+        return self.num_bytes * shard // self.num_shards // self._cuts * self._cuts
 
     def slices(self, first: int, last: int) -> Iterator[Slice]:
         """What lies in the parts of logical shards `first` to before `last`, without gaps."""

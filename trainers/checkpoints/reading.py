@@ -89,16 +89,23 @@ def _read(place: Place, manifest: Manifest, wanted: str, into: Mapping[str, torc
 
 
 def restore_newest(
-    state: TrainState, catalog: Catalog, candidates: Sequence[Committed], *, fingerprint: str
+    state: TrainState,
+    catalog: Catalog,
+    candidates: Sequence[Committed],
+    *,
+    fingerprint: str,
+    content: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Committed | None, list[tuple[str, str]]]:
-    """Restore the first good one of `candidates`; also returns (path, reason) of those passed over."""
+    """Restore the first good one of `candidates`; also returns (path, reason) of those passed over.
+
+    `fingerprint` and `content` are what decides the result's bits, of the spec that is to be trained.
+    """
     passed_over: list[tuple[str, str]] = []
     for candidate in candidates:
         where = catalog.place.describe(candidate.name)
         try:
             manifest = catalog.read(candidate)
-            if manifest.fingerprint != fingerprint:
-                raise CheckpointError(f"checkpoint {where} belongs to another spec")
+            manifest.check_spec(fingerprint, content, f"checkpoint {where}")
             state.restore(read_state(catalog.place, manifest, _in_place(state)))
         except CheckpointError as error:
             passed_over.append((where, str(error)))

@@ -2,21 +2,21 @@
 
 Between two optimizer steps nothing changes the state, so a thread copies it beside the next forward and
 backward passes; whoever changes it waits for the copy (`TrainState.settle`). The copy lies in memory that the
-writer process shares, which checksums it and puts it into storage.
+writer process shares: there it is held as a snapshot, and, where a checkpoint is due, put into storage.
 """
 
-import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from orchestrator.checkpoints.manifest import PartFile, parts_folder, step_folder
+from orchestrator.checkpoints.manifest import PartFile
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.shards import owned_shards
 from trainers.checkpoints.arena import Arena
-from trainers.checkpoints.image import StateImage, header
+from trainers.checkpoints.copying import Origin, Save, failed
+from trainers.checkpoints.held import Holding
+from trainers.checkpoints.image import StateImage
 from trainers.checkpoints.writer import Writer
 from trainers.elastic.messages import CheckpointFailed, PartsWritten
 from trainers.elastic.state import TrainState
@@ -28,19 +28,6 @@ _LAST_WITHIN_S: Final = 600.0
 _TRY_AGAIN_AFTER_S: Final = (1.0, 3.0, 7.0)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Who saves: part of the names of all that is written, so that nobody overwrites what another wrote."""
-
-    worker_id: str
-    attempt: int
-    generation: int
-    rank: int
-    world_size: int
-    ask: int = 0
-    """That the checkpoint answers; 0 where it is due by itself."""
-
-
 Saved = PartsWritten | CheckpointFailed
 
 
@@ -48,6 +35,8 @@ class Writes(Protocol):
     """What a Saver wants of a Writer."""
 
     def write(self, place: str, files: Sequence[dict[str, Any]]) -> Future[tuple[PartFile, ...]]: ...
+
+    def ask(self, request: Mapping[str, Any]) -> Future[tuple[PartFile, ...]]: ...
 
     def close(self) -> None: ...
 
@@ -62,14 +51,26 @@ class Saver:
         num_shards: int,
         report: Callable[[Saved], None],
         writer: Writes | None = None,
+        holding: Holding | None = None,
     ) -> None:
+        """Without `holding` no snapshots are held."""
         self._state = state
         self._place = place
         self._num_shards = num_shards
         self._report = report
         self._writer = writer or Writer()
+        self._holding = holding
         self._copying = ThreadPoolExecutor(1, "checkpoint-copy")
         self._arena: Arena | None = None
+        self._prepared_for: object = None
+        self._touching: Future[None] | None = None
+        self.copy_s = 0.0
+        """How long the newest copy took."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether snapshots can be held, and the memory for them is there."""
+        return self._holding is not None and (self._touching is None or self._touching.done())
 
     def begin(self, origin: Origin) -> "Future[Saved]":
         """Save the parts of this member's logical shards; returns while they are being copied.
@@ -79,14 +80,53 @@ class Saver:
         saved: Future[Saved] = Future()
         saved.add_done_callback(lambda done: self._report(done.result()))
         try:
-            save = self._prepared(origin)
+            save = self._prepared(origin, _PATIENCE_S)
+            if save is None:
+                raise CheckpointError("those before it are still being written; is the storage slow?")
         except (CheckpointError, OSError) as error:
-            saved.set_result(_failed(origin, self._state.step, error))
+            saved.set_result(failed(origin, self._state.step, error))
             return saved
-        copied = self._copying.submit(save.copy)
-        self._state.reading = copied.exception  # which waits, and raises nothing
-        copied.add_done_callback(lambda done: self._write(save, done, saved))
+        self._copy(save, lambda error: self._write(save, error, saved))
         return saved
+
+    def snapshot(self, origin: Origin) -> bool:
+        """Hold a copy of the parts in memory, until newer ones are there; returns while they are being
+        copied.
+
+        False where none is held: checkpoints are on their way from all of the memory, or the state is one
+        that cannot be saved.
+        """
+        try:
+            save = self._prepared(origin, 0.0) if self._holding is not None else None
+        except (CheckpointError, OSError):
+            return False  # a checkpoint says why
+        if save is not None:
+            self._copy(save, lambda error: save.arena.give_back(save.slot))
+        return save is not None
+
+    def prepare(self, origin: Origin) -> None:
+        """Get hold of the memory that snapshots will need, beside training; again where that changed."""
+        key = (origin.rank, origin.world_size, origin.wards)
+        if self._holding is None or self._prepared_for == key:
+            return
+        self._prepared_for = key
+        try:
+            image = StateImage(self._state.snapshot(), self._num_shards)
+            arena = self._arena_for(image)
+        except (CheckpointError, OSError):
+            return
+        ranges = [(image.cut(first), image.cut(last)) for first, last in self._ranges(origin)]
+        if not self._holding.has_room(sum(end - begin for begin, end in ranges)):
+            self._holding = None
+            return
+        if not arena.holds:
+            self._touching = self._copying.submit(_touch, arena, ranges)
+
+    def forget(self, after: int) -> None:
+        """Snapshots of later steps are not to be trusted."""
+        if self._holding is not None:
+            self._state.settle()
+            self._writer.ask({"forget_after": after})
 
     def finish(self, origin: Origin) -> PartsWritten | None:
         """Save, and wait until that is written; again where storage refuses it.
@@ -105,24 +145,27 @@ class Saver:
         return None
 
     def close(self) -> None:
+        """What was begun is written; nothing is held any more."""
         self._state.settle()
         self._copying.shutdown()
         self._writer.close()
 
-    def _prepared(self, origin: Origin) -> "_Save":
+    def _prepared(self, origin: Origin, patience_s: float) -> "Save | None":
+        """Ready to be copied; None where no slot is free in time."""
         self._state.settle()  # it can hold but one reader
         image = StateImage(self._state.snapshot(), self._num_shards)
-        arena, slot = self._slot(image.num_bytes)
+        arena = self._arena_for(image)
+        slot = arena.take(patience_s)
+        if slot is None:
+            return None
         point = self._state.newest_point
         hashes: tuple[str | None, str | None] = (None, None)
         if point is not None and point.step == self._state.step:
             hashes = (point.parameters_sha256, point.optimizer_sha256)
-        first, last = owned_shards(self._num_shards, origin.rank, origin.world_size)
-        return _Save(
+        return Save(
             origin=origin,
             step=self._state.step,
-            first=first,
-            last=last,
+            ranges=self._ranges(origin),
             image=image,
             arena=arena,
             slot=slot,
@@ -130,18 +173,43 @@ class Saver:
             metrics=dict(self._state.metrics or {}),
         )
 
-    def _slot(self, num_bytes: int) -> tuple[Arena, int]:
-        try:
-            if self._arena is not None and self._arena.num_bytes != num_bytes:
-                self._arena.close(_PATIENCE_S)
-                self._arena = None
-            self._arena = self._arena or Arena(num_bytes)
-            return self._arena, self._arena.take(_PATIENCE_S)
-        except queue.Empty:
-            raise CheckpointError("those before it are still being written; is the storage slow?") from None
+    def _ranges(self, origin: Origin) -> tuple[tuple[int, int], ...]:
+        """Logical shards whose parts are copied, this member's own first."""
+        wards = origin.wards if self._holding is not None else ()
+        return tuple(
+            owned_shards(self._num_shards, rank, origin.world_size) for rank in (origin.rank, *wards)
+        )
 
-    def _write(self, save: "_Save", copied: "Future[None]", saved: "Future[Saved]") -> None:
-        error = copied.exception()
+    def _arena_for(self, image: StateImage) -> Arena:
+        if self._arena is not None and self._arena.num_bytes != image.num_bytes:
+            if not self._arena.close(_PATIENCE_S):
+                raise CheckpointError("those before it are still being written; is the storage slow?")
+            self._arena = None
+        self._arena = self._arena or Arena(image.num_bytes)
+        return self._arena
+
+    def _copy(self, save: "Save", then: Callable[[BaseException | None], None]) -> None:
+        copied = self._copying.submit(save.copy)
+        self._state.reading = copied.exception  # which waits, and raises nothing
+
+        def done(copied: "Future[float]") -> None:
+            error = copied.exception()
+            if error is None:
+                self.copy_s = copied.result()
+                self._hold(save)
+            then(error)
+
+        copied.add_done_callback(done)
+
+    def _hold(self, save: "Save") -> None:
+        if self._holding is None or not save.step:
+            return
+        save.arena.share(save.slot)
+        save.arena.hold(save.slot)
+        request = self._holding.request(save.held(self._holding.fingerprint))
+        self._writer.ask(request).add_done_callback(lambda held: save.arena.give_back(save.slot))
+
+    def _write(self, save: "Save", error: BaseException | None, saved: "Future[Saved]") -> None:
         if error is not None:
             save.arena.give_back(save.slot)
             saved.set_result(save.failed(error))
@@ -155,57 +223,11 @@ class Saver:
         self._writer.write(self._place, save.files()).add_done_callback(done)
 
 
-@dataclass(frozen=True)
-class _Save:
-    """One step's parts of one member, on their way."""
-
-    origin: Origin
-    step: int
-    first: int
-    last: int
-    image: StateImage
-    arena: Arena
-    slot: int
-    hashes: tuple[str | None, str | None]
-    metrics: dict[str, float]
-
-    def copy(self) -> None:
-        self.arena.fill(self.slot, list(self.image.slices(self.first, self.last)))
-
-    def files(self) -> list[dict[str, Any]]:
-        """What the writer process is asked for."""
-        folder = f"{step_folder(self.step)}/{parts_folder(self.origin.attempt, self.origin.generation)}"
-        start, stop = self.image.cut(self.first), self.image.cut(self.last)
-        part = {
-            "name": f"{folder}/part-{self.first:03d}-{self.last:03d}.safetensors",
-            "text": header(list(self.image.slices(self.first, self.last)), start).decode("latin-1"),
-            "memory": self.arena.path,
-            "start": self.arena.offset(self.slot) + start,
-            "size": stop - start,
-        }
-        structure = {"name": f"{folder}/structure.json", "text": self.image.structure}
-        return [part] if self.origin.rank else [part, structure]
-
-    def told(self, files: tuple[PartFile, ...]) -> PartsWritten:
-        parameters, optimizer = self.hashes
-        return PartsWritten(
-            worker_id=self.origin.worker_id,
-            attempt=self.origin.attempt,
-            generation=self.origin.generation,
-            step=self.step,
-            first=self.first,
-            last=self.last,
-            files=tuple((file.name, file.size, file.xxh3) for file in files),
-            parameters_sha256=parameters,
-            optimizer_sha256=optimizer,
-            metrics=self.metrics,
-            ask=self.origin.ask,
-        )
-
-    def failed(self, error: BaseException) -> CheckpointFailed:
-        return _failed(self.origin, self.step, error)
-
-
-def _failed(origin: Origin, step: int, error: BaseException) -> CheckpointFailed:
-    reason = f"the checkpoint of step {step} was not written: {error}"
-    return CheckpointFailed(origin.worker_id, origin.generation, step, reason, origin.ask)
+def _touch(arena: Arena, ranges: Sequence[tuple[int, int]]) -> None:
+    """The memory of the two slots in which snapshots lie in turn."""
+    slots = [slot for slot in (arena.take(0.0), arena.take(0.0)) if slot is not None]
+    for slot in slots:
+        for begin, end in ranges:
+            arena.touch(slot, begin, end)
+    for slot in slots:
+        arena.give_back(slot)

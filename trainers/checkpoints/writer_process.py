@@ -1,8 +1,10 @@
-"""The process that puts parts of checkpoints into storage: `python -m trainers.checkpoints.writer_process`.
+"""The process that puts parts of checkpoints into storage, and holds snapshots: `python -m
+trainers.checkpoints.writer_process`.
 
 A process of its own, since a thread would take the interpreter's lock from training. It imports no torch, so
 it is there in a moment, and gives way to whoever computes. Requests come as lines of JSON and are answered in
-order; it ends with its input.
+order. It is nobody's child, for Ray ends those with a worker; when its input ends without a word of farewell
+its worker was lost, and whoever takes that one's place may need what is held.
 """
 
 import json
@@ -10,6 +12,7 @@ import mmap
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -17,24 +20,45 @@ import xxhash
 
 from orchestrator.checkpoints.places import Place, place_of
 from orchestrator.domain.errors import TumblerError
+from trainers.checkpoints.shelf import Shelf
 
 _NICE: Final = 19
 _CHUNK: Final = 4 << 20
 
 
 def main() -> None:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
     os.nice(_NICE)
-    places: dict[str, Place] = {}
+    print(json.dumps({"pid": os.getpid()}), flush=True)
+    shelf, places, farewell = Shelf(), dict[str, Place](), False
     for line in sys.stdin.buffer:
         request = json.loads(line)
+        farewell = "farewell" in request
+        if not farewell:
+            answer = _answer(request, shelf, places)
+            with suppress(BrokenPipeError):  # its worker is gone; the rest is done nevertheless
+                print(json.dumps({"id": request["id"], **answer}), flush=True)
+    if not farewell:
+        shelf.stay()
+    shelf.close()
+    os._exit(0)  # without flushing what nobody reads any more
+
+
+def _answer(request: dict[str, Any], shelf: Shelf, places: dict[str, Place]) -> dict[str, Any]:
+    try:
+        if "held" in request:
+            shelf.hold(request)
+            return {"files": []}
+        if "forget_after" in request:
+            shelf.forget(request["forget_after"])
+            return {"files": []}
         where = request["place"]
-        answer: dict[str, Any]
-        try:
-            place = places[where] = places.get(where) or place_of(where)
-            answer = {"files": [write_file(place, file) for file in request["files"]]}
-        except (TumblerError, OSError) as error:
-            answer = {"error": str(error)}
-        print(json.dumps({"id": request["id"], **answer}), flush=True)
+        place = places[where] = places.get(where) or place_of(where)
+        return {"files": [write_file(place, file) for file in request["files"]]}
+    except (TumblerError, OSError) as error:
+        return {"error": str(error)}
 
 
 def write_file(place: Place, file: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ import torch
 
 from orchestrator.domain.shards import maximal_nodes, middle, owned_shards
 from orchestrator.domain.vigil import Phase
-from trainers.checkpoints.saver import Origin, Saver
+from trainers.checkpoints.copying import Origin, wards_of
+from trainers.checkpoints.pace import SnapshotPace
+from trainers.checkpoints.saver import Saver
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.messages import Evaluated, Finished, PartsWritten, Report
 from trainers.elastic.precision import Precision, forward_in
@@ -47,6 +49,7 @@ class Duties:
         cadence: Cadence,
         *,
         saver: Saver,
+        pace: SnapshotPace,
         attempt: int,
         num_shards: int,
         worker_id: str,
@@ -60,6 +63,9 @@ class Duties:
         self._validation = validation
         self._cadence = cadence
         self._saver = saver
+        self._pace = pace
+        self._snapshot_due = False
+        self._wards: tuple[int, ...] = ()
         self._attempt = attempt
         self._num_shards = num_shards
         self._worker_id = worker_id
@@ -79,10 +85,21 @@ class Duties:
         step = self._state.step
         return self._ask > 0 or (step > 0 and step % self._cadence.checkpoint_every == 0)
 
-    def formed(self, step: int, committed: Collection[int], answered: int) -> None:
+    @property
+    def saves(self) -> bool:
+        """At the step boundary where the state is now a copy of it is made, as checkpoint or snapshot."""
+        return self.checkpoint_due or self._snapshot_due
+
+    def formed(
+        self, rank: int, step: int, committed: Collection[int], answered: int, nodes: Sequence[str]
+    ) -> None:
         """A generation goes on from `step`; `committed` are the steps of the checkpoints it was offered,
-        `answered` is the newest ask that any of its members knows to be answered."""
+        `answered` is the newest ask that any of its members knows to be answered, `nodes` are those of its
+        members in rank order."""
         self._formed_step = step
+        self._wards = wards_of(rank, nodes)
+        self._pace.begin(step)
+        self._snapshot_due = False
         self._committed = frozenset(committed)
         self.answered = answered
         self._ask = 0
@@ -91,18 +108,28 @@ class Duties:
         """The ask itself, or 0 where it was answered."""
         return ask if ask > self.answered else 0
 
-    def answer(self, ask: int) -> None:
+    def wants_snapshot(self) -> bool:
+        """Whether one should follow the step that is done next; asked of rank 0."""
+        return self._saver.ready and self._pace.due(self._state.step + 1, self._saver.copy_s)
+
+    def answer(self, ask: int, *, snapshot: bool) -> None:
         """At this step boundary, as all members do; 0 is none."""
-        self._ask = ask
+        self._ask, self._snapshot_due = ask, snapshot
         self.answered = max(self.answered, ask)
 
     def at_step_boundary(self, group: ElasticGroup, generation: int) -> None:
         step, every = self._state.step, self._cadence.evaluate_every
         if step and every and step % every == 0:
             self._evaluate(group, generation)
-        if self.checkpoint_due:
+        if self.saves:
             self._save(group, generation)
-        self._ask = 0
+        elif step > 0:
+            self._saver.prepare(self._origin(group, generation))
+        self._ask, self._snapshot_due = 0, False
+
+    def distrust(self, after: int) -> None:
+        """The state of later steps is not to be trusted, nor is a snapshot of it."""
+        self._saver.forget(after)
 
     def finish(self, group: ElasticGroup, generation: int, *, stopped: bool) -> Finished:
         """The last duties; returns only when every member got here, and has its parts of the last checkpoint
@@ -178,11 +205,14 @@ class Duties:
     def _save(self, group: ElasticGroup, generation: int) -> None:
         """Begin to save this member's parts, unless they lie in a checkpoint that this group came from."""
         step = self._state.step
-        if step == self._formed_step and step in self._committed:
-            return
         begun = time.perf_counter()
-        self._saver.begin(self._origin(group, generation))
+        self._pace.taken(step)
+        if not self.checkpoint_due:
+            self._saver.snapshot(self._origin(group, generation))
+        elif step != self._formed_step or step not in self._committed:
+            self._saver.begin(self._origin(group, generation))
         self._state.held_up_s += time.perf_counter() - begun
 
     def _origin(self, group: ElasticGroup, generation: int) -> Origin:
-        return Origin(self._worker_id, self._attempt, generation, group.rank, group.size, self._ask)
+        who = (self._worker_id, self._attempt, generation, group.rank, group.size)
+        return Origin(*who, ask=self._ask, wards=self._wards)

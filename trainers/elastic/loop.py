@@ -1,14 +1,13 @@
 """The life of one worker's training thread: become warm, then train in one generation after another."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
 from torch.distributed import TCPStore
 
-from orchestrator.checkpoints.catalog import Committed
 from orchestrator.domain.vigil import Phase
 from orchestrator.domain.votes import Vote
 from trainers.elastic.duties import Duties
@@ -34,10 +33,11 @@ from trainers.elastic.trouble import find_first, find_own, told
 from trainers.elastic.verification import Verification, flip_bit
 from trainers.elastic.watched_group import WatchedGroup
 
-Restore: TypeAlias = Callable[[TrainState, Sequence[Committed]], tuple[str | None, list[tuple[str, str]]]]
-"""Restores the newest good one; its path, and (path, reason) of those passed over."""
+Restore: TypeAlias = Callable[[ElasticGroup, TrainState, Offer], tuple[str | None, list[tuple[str, str]]]]
+"""Restores the newest good snapshot or checkpoint, in all members or some; what it was, and (what, reason) of
+those passed over."""
 
-_SWITCH, _STOP, _SAVE, _PACES = 0, 1, 2, 3
+_SWITCH, _STOP, _SAVE, _SNAPSHOT, _PACES = range(5)
 """Places of the flags; from the last one on, each rank has one for its pace. To save is the number of the
 ask, all others are wishes by yes or no."""
 _DIAGNOSE_EVERY_S = 10.0
@@ -165,9 +165,9 @@ class TrainingLoop:
         self._check_witnesses(agreed, offer)
         source = offer.members[agreed.source] if agreed.step else "fresh"
         passed_over: list[tuple[str, str]] = []
-        if agreed.step == 0 and offer.checkpoints:
+        if agreed.step == 0 and offer.recorded_step:
             self._progress.enter(Phase.RESTORE)
-            restored, passed_over = self._restore(self._state, offer.checkpoints)
+            restored, passed_over = self._restore(group, self._state, offer)
             self._progress.enter(Phase.MEET)
             source = restored or source
             agreed = agree_on_newest(group, self._state)
@@ -175,7 +175,8 @@ class TrainingLoop:
             self._points.take_copied(self._state.newest_point)
         mine = torch.tensor([self._begun_step, self._duties.answered])
         begun_step, answered = torch.stack(group.gather(mine)).amax(dim=0).tolist()
-        self._duties.formed(self._state.step, [found.step for found in offer.checkpoints], answered)
+        committed = [found.step for found in offer.checkpoints]
+        self._duties.formed(group.rank, self._state.step, committed, answered, offer.nodes)
         lost = max(begun_step, offer.recorded_step) - self._state.step
         self._points.go_on_from(self._state.step, offer.recorded_step)
         if group.rank == 0:
@@ -197,6 +198,7 @@ class TrainingLoop:
     def _go_back(self, newest_step: int) -> None:
         self._progress.enter(Phase.RESTORE)
         self._verification.go_back(newest_step)
+        self._duties.distrust(newest_step)
         self._steps.forget()
         self._progress.enter(Phase.MEET)
 
@@ -212,11 +214,10 @@ class TrainingLoop:
             last = state.step == self._steps.num_steps
             switch, stop = bool(raised[_SWITCH] > 0), bool(raised[_STOP] > 0)
             if not switch or (stop and not last):  # else it is for the next generation
-                self._duties.answer(int(raised[_SAVE]))
+                self._duties.answer(int(raised[_SAVE]), snapshot=bool(raised[_SNAPSHOT] > 0))
             if group.rank == 0:
-                # A checkpoint must not be ahead of the record: what led to it could not be told any more.
-                due = self._duties.checkpoint_due
-                self._points.report(offer, force=switch or stop or last or due)
+                # A copy must not be ahead of the record: what led to it could not be told any more.
+                self._points.report(offer, force=switch or stop or last or self._duties.saves)
             if stop and not last:
                 return self._finish(group, offer, stopped=True)
             if switch:
@@ -242,6 +243,7 @@ class TrainingLoop:
         flags[_SWITCH] = self._mailbox.newer_than(offer.generation)
         flags[_STOP] = self._mailbox.stop_requested
         flags[_SAVE] = self._duties.unanswered(self._mailbox.ask)
+        flags[_SNAPSHOT] = group.rank == 0 and self._duties.wants_snapshot()
         flags[_PACES + group.rank] = self._progress.take_computed_s() / max(1, last - first)
         self._progress.enter(Phase.STEP if self._trained else Phase.FIRST_STEP)
         self._steps.may_skip = lambda step: self._on_nan == "skip" or step in offer.tolerated

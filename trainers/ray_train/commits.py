@@ -104,6 +104,7 @@ class CommitDesk:
             attempt=one.attempt,
             generation=one.generation,
             fingerprint=self._job.spec.result_fingerprint(),
+            spec=self._job.spec.result_content(),
             committed=timestamp(),
             metrics=dict(one.metrics),
             parts=tuple(PartFile(name=name, size=size, xxh3=xxh3) for name, size, xxh3 in files),

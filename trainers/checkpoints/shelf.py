@@ -1,0 +1,89 @@
+"""The writer process's hold on the snapshots of its worker, and how long it stays when that one is gone."""
+
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.domain.errors import TumblerError
+from trainers.checkpoints.held import Held, digest_of, held_in, open_folder, opened, write_index
+
+_HELD: Final = 2
+"""The newest may be on its way still, on another member."""
+_STAY_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.5
+
+
+class Shelf:
+    """Of one process, which serves one worker of one run."""
+
+    def __init__(self) -> None:
+        self._held: list[Held] = []
+        """Oldest first."""
+        self._memories: dict[str, int] = {}
+        """Name -> a file descriptor of our own: the worker's is gone with it."""
+        self._index: Path | None = None
+        self._run_folder = ""
+
+    def hold(self, request: dict[str, Any]) -> None:
+        """Checksum what lies in a slot and say that it is held. Raises OSError."""
+        held = Held.load(request["held"])
+        file = self._memory(held)
+        with opened(file) as whole:
+            pieces = tuple(replace(piece, xxh3=digest_of(whole, piece)) for piece in held.pieces)
+        held = replace(held, memory=f"/proc/{os.getpid()}/fd/{file}", pieces=pieces)
+        self._run_folder = request["run_folder"]
+        self._index = Path(request["folder"]) / f"{os.getpid()}.json"
+        others = [one for one in self._held if (one.name, one.slot) != (held.name, held.slot)]
+        self._say([*others, held][-_HELD:])
+
+    def forget(self, after: int) -> None:
+        """What was held of later steps is not to be trusted."""
+        self._say([held for held in self._held if held.step <= after])
+
+    def stay(self) -> None:
+        """Until nobody can need what is held: the run is over, newer ones are here, or a minute went by."""
+        until = time.monotonic() + _STAY_S
+        while self._held and time.monotonic() < until and not self._superseded() and not self._over():
+            time.sleep(_LOOK_EVERY_S)
+
+    def close(self) -> None:
+        if self._index is not None:
+            with suppress(OSError):
+                self._index.unlink(missing_ok=True)
+                self._index.parent.rmdir()
+
+    def _memory(self, held: Held) -> int:
+        """Opened when a worker first names it; those of which nothing is held any more are let go."""
+        if held.name not in self._memories:
+            for name in set(self._memories) - {one.name for one in self._held[-1:]}:
+                os.close(self._memories.pop(name))
+                self._held = [one for one in self._held if one.name != name]
+            self._memories[held.name] = os.open(held.memory, os.O_RDONLY)
+        return self._memories[held.name]
+
+    def _say(self, held: list[Held]) -> None:
+        self._held = held
+        if self._index is not None:
+            open_folder(self._index.parent)
+            write_index(self._index, held)
+
+    def _superseded(self) -> bool:
+        """Others on this node hold two newer ones, so that no step of ours is the newest that is whole."""
+        assert self._index is not None
+        newest = self._held[-1].step
+        return len({held.step for held in held_in(self._index.parent) if held.step > newest}) >= _HELD
+
+    def _over(self) -> bool:
+        # Imported where it is needed: most processes end with their worker.
+        from orchestrator.domain.run_directory import RunDirectory
+        from orchestrator.domain.status import RunStatus
+
+        try:
+            status = RunDirectory(Path(self._run_folder)).read_status().status
+        except (TumblerError, OSError, json.JSONDecodeError):
+            return True  # it was removed
+        return status.terminal or status is RunStatus.PAUSED
