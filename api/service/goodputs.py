@@ -12,7 +12,7 @@ from orchestrator.domain.goodput import ClusterGoodput, GoodputLedger, RunGoodpu
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.runs import Run
 
-_MOST_FOLLOWED: Final = 200
+_MOST_FOLLOWED: Final = 1000
 _MOST_OVER: Final = 20_000
 """What is kept of a run that is over is a dozen numbers."""
 
