@@ -1,4 +1,4 @@
-"""Peer: stock Ray Train, elastic, in a cluster where CPUs become free while it trains.
+"""Peer: stock Ray Train, elastic, in a cluster that gets a second node while it trains.
 
 It shrinks only by losing a node, which is a recovery; growing is what can be compared. It looks for room each
 second instead of each minute, which is in its favour.
@@ -7,12 +7,13 @@ second instead of each minute, which is in its favour.
 import logging
 import os
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import ray
+from ray.cluster_utils import Cluster
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -61,24 +62,22 @@ def _grown(steps: list[Step]) -> bool:
     return len({step.step for step in steps if step.world > BEGIN_WITH}) >= STEPS_AFTER
 
 
-@ray.remote(num_cpus=0)
-class _Tenant:
-    """Holds CPUs that the workers could have."""
-
-
 def drive(plan: Plan) -> None:
-    """Train on a local cluster where another lets go of its CPUs, until this process is ended."""
-    ray.init(address="local", num_cpus=plan.num_workers, include_dashboard=False, logging_level=logging.ERROR)
-    tenant = _Tenant.options(num_cpus=plan.num_workers - BEGIN_WITH).remote()  # type: ignore[attr-defined]
-    ray.get(tenant.__ray_ready__.remote())
-
-    def grow() -> None:
+    """Train on a cluster of one node that gets a second one, until this process is ended."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": BEGIN_WITH})
+    ray.init(address=cluster.address, logging_level=logging.ERROR)
+    with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
+        trained = pool.submit(_train, plan)
         reader = StepReader(plan.log)
         while not any(step.step >= GROW_AFTER_STEP for step in reader.refresh()):
             time.sleep(_POLL_S)
-        ray.kill(tenant)
+            if trained.done():
+                break
+        cluster.add_node(num_cpus=plan.num_workers - BEGIN_WITH)
+        trained.result()
 
-    threading.Thread(target=grow, daemon=True).start()
+
+def _train(plan: Plan) -> None:
     TorchTrainer(
         work,
         train_loop_config={"plan": plan.to_json()},

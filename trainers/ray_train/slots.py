@@ -48,6 +48,7 @@ class SlotPool:
         self._strategy = strategy
         self._labels = dict(labels or {})
         self._groups: list[PlacementGroup] = []
+        self._num_requested = 0
         self._free: list[Slot] = []
         self._feed: PlacementGroup | None = None
         self._gang = gang
@@ -108,9 +109,10 @@ class SlotPool:
         group = placement_group(
             bundles=[dict(resources or self._resources)] * size,
             strategy=self._strategy,
-            name=f"{self._prefix}{len(self._groups)}",
+            name=f"{self._prefix}{self._num_requested}",  # Ray refuses one that another group has
             bundle_label_selector=[dict(labels)] * size if labels else None,
         )
+        self._num_requested += 1
         self._groups.append(group)
         return group
 
