@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.domain.audit import audit
 from tests.integration.saboteur import Watched, sabotage
 from trainers.main import train
@@ -22,6 +24,7 @@ def chaos(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_a_run_survives_all_drills_of_its_workers_with_the_same_bits(paced: Any) -> None:
     model, retry = {"pause_s": 0.04}, {"on_nan": "rollback", "max_losses_without_progress": 20}
     said: dict[str, Any] = {}
