@@ -8,7 +8,7 @@ sign of life of its attempt.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +16,10 @@ from orchestrator.domain.goodput_history import Bucket, History
 from orchestrator.domain.goodput_stages import Spent, group_of, left_at, spent_by
 from orchestrator.domain.journal import JournalReader
 from orchestrator.domain.run_directory import RunDirectory
+
+
+_AT_ONCE: Final = 10_000
+"""Records, a few megabytes."""
 
 
 class Goodput(BaseModel):
@@ -81,7 +85,7 @@ class GoodputLedger:
         return run_goodput(self._run.name, self._history, created, minimum=minimum, over=over)
 
     def _read(self, name: str, reader: JournalReader, take: Callable[[Mapping[str, Any]], None]) -> None:
-        while records := reader.read(self._seen[name]):
+        while records := reader.read(self._seen[name], _AT_ONCE):
             for record in records:
                 take(record)
             self._seen[name] = records[-1]["seq"]
