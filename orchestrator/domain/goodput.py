@@ -17,7 +17,6 @@ from orchestrator.domain.goodput_stages import Spent, group_of, left_at, spent_b
 from orchestrator.domain.journal import JournalReader
 from orchestrator.domain.run_directory import RunDirectory
 
-
 _AT_ONCE: Final = 10_000
 """Records, a few megabytes."""
 
