@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 
 from api.client_exports import unpack
+from api.client_goodput import GoodputCalls
 from api.client_nodes import NodeCalls
 from api.client_streams import StreamEvent, follow
 from api.client_types import (
@@ -37,7 +38,7 @@ _WHOLE_CHECKPOINT_S: Final = 3600.0
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Client(NodeCalls):
+class Client(GoodputCalls, NodeCalls):
     """One service. Every method raises the error that the service answered with, such as RunNotFound or
     SpecError, and ServiceUnreachable where nobody answers.
 

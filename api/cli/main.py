@@ -39,6 +39,7 @@ COMMANDS = (
     (_LOOK, "workers", "describing:workers", "List the workers of a run, or let one of them go."),
     (_LOOK, "checkpoint", "checkpoints:checkpoint", "The checkpoints of a run."),
     (_LOOK, "audit", "audits:audit", "Prove that every row was used once, and show the hash chain."),
+    (_LOOK, "goodput", "goodputs:goodput", "Show where the time of the workers went."),
     (_LOOK, "generate", "generation:generate", "Let the trained model of a run say something."),
     (_STEER, "scale", "verbs:scale", "Give a run another number of workers, while it trains."),
     (_STEER, "pause", "verbs:pause", "Stop a run with a last checkpoint, and keep it."),
