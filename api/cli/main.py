@@ -52,6 +52,7 @@ COMMANDS = (
     (_MACHINE, "up", "lifting:up", "Start a Ray head and the service on this machine."),
     (_MACHINE, "down", "lifting:down", "Stop what `up` started."),
     (_MACHINE, "nodes", "nodes:nodes", "The nodes of the cluster, and whether new workers may go there."),
+    (_MACHINE, "queues", "queues:queues", "The queues that runs wait in."),
     (_MACHINE, "datasets", "datasets:datasets", "The data sets that a spec can name."),
     (_MACHINE, "chaos", "drills:chaos", "Break something on purpose."),
     (_MACHINE, "doctor", "doctor:doctor", "Check this machine, and say what to fix."),

@@ -55,6 +55,8 @@ class EventKind(StrEnum):
     RUN_SUBMITTED = "run-submitted"
     RUN_SCALED = "run-scaled"
     RUN_CHANGED = "run-changed"
+    RUN_PREEMPTED = "run-preempted"
+    """A better claim needs its places: it was asked to leave them."""
     CHECKPOINT_REQUESTED = "checkpoint-requested"
     WORKER_DRAIN_REQUESTED = "worker-drain-requested"
     WORKER_KILL_REQUESTED = "worker-kill-requested"
