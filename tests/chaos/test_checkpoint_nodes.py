@@ -1,5 +1,4 @@
-"""All nodes but the head die at a random moment: the run waits for new ones and goes on by itself, with the same
-bits."""
+"""All nodes but the head die at a random moment: the run waits for new ones and goes on by itself."""
 
 import os
 import random
