@@ -13,6 +13,8 @@ from urllib.parse import quote
 import httpx2
 
 from api.client_exports import unpack
+from api.client_goodput import GoodputCalls
+from api.client_nodes import NodeCalls
 from api.client_streams import StreamEvent, follow
 from api.client_types import (
     Answer,
@@ -20,7 +22,6 @@ from api.client_types import (
     EventInfo,
     GenerationInfo,
     LogPage,
-    Nodes,
     Plan,
     RunInfo,
     RunPage,
@@ -37,7 +38,7 @@ _WHOLE_CHECKPOINT_S: Final = 3600.0
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Client:
+class Client(GoodputCalls, NodeCalls):
     """One service. Every method raises the error that the service answered with, such as RunNotFound or
     SpecError, and ServiceUnreachable where nobody answers.
 
@@ -236,9 +237,6 @@ class Client:
         return follow(
             connect, last_id=last_id, on_trouble=on_trouble, sleep=self.sleep, monotonic=self.monotonic
         )
-
-    def nodes(self) -> Nodes:
-        return _parsed(Nodes, self._wire.send("GET", "/cluster/nodes"))
 
     def queues(self) -> list[dict[str, Any]]:
         """Those with a quota, a weight or a run that is not over."""

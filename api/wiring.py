@@ -26,6 +26,7 @@ from orchestrator.domain.disk import storage_errors
 from orchestrator.ports.cluster import Cluster
 from orchestrator.ports.record import Record
 from orchestrator.ports.run_files import RunFiles
+from orchestrator.services.nodes import NodeService
 from orchestrator.services.runs import RunService
 from orchestrator.store.run_files import RunFolders
 from orchestrator.store.sql import SqlRecord
@@ -108,6 +109,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
     parts = Parts(
         record=record,
         runs=runs,
+        nodes=NodeService(record, cluster, reconciler.wake),
         reconciler=reconciler,
         cluster=cluster,
         bulletin=bulletin,

@@ -10,6 +10,7 @@ from benchmarks.report import Report, print_report
 
 BENCHMARKS: Final = {
     "recovery": "a worker is killed: time to the next step and to full strength, steps repeated",
+    "resize": "a run grows and shrinks while it trains: how long the group pauses, steps repeated",
     "overhead": "a step when nothing goes wrong, beside DDP and train.consistency fast",
     "startup": "from a fresh process to the first step, and from the last step to the end of the process",
     "feed": "rows from segments, resumes, the first batch of a first run, memory of a long feed",

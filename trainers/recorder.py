@@ -44,6 +44,8 @@ class Recorder:
         self._chain = SealedWriter(run.outbox, "chain", replay=self._replay_chain)
         # The status is written now and then only: what an attempt that was killed did is in the ledger.
         self.state = self.state.model_copy(update={"step": self._recorded_step})
+        if self.state.attempt > 1:  # from here on generations are numbered anew
+            self._metrics.append({"kind": "attempt", "attempt": self.state.attempt, "step": self.state.step})
         self._status_at = 0.0
         self._trouble: str | None = None
         self._closed = False

@@ -222,6 +222,10 @@ class NodeShown(Shown):
     head: bool
     resources: dict[str, float]
     labels: dict[str, str]
+    cordoned: bool
+    """No new worker starts there."""
+    draining: bool
+    """It will be gone: workers move away."""
 
 
 class NodeList(Shown):

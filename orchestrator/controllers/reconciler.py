@@ -147,6 +147,7 @@ class Reconciler:
             return
         try:
             await self._look_at_cluster()
+            self._watch.marks = await self._record.node_marks()
             active = await self._record.active()
             self._memories.keep_only({run.id for run in active})
             told = await asyncio.gather(*(news_of(self._files, run) for run in active))

@@ -41,6 +41,16 @@ class Patience:
 
 
 @dataclass(frozen=True)
+class WorkerWishes:
+    """Workers of one attempt that users want gone, by ids that are never used again in it."""
+
+    attempt: int = 0
+    drain: tuple[str, ...] = ()
+    """Politely, as soon as a replacement is there."""
+    kill: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Run:
     """One run. Immutable: a change is a new value. All times are RFC 3339 in UTC with milliseconds."""
 
@@ -86,6 +96,7 @@ class Run:
     stop_since: str | None = None
     checkpoint_wish: int = 0
     """Number of the wish for a checkpoint now, that of its event; 0 where none is open."""
+    worker_wishes: WorkerWishes = WorkerWishes()
     skipped_checkpoints: int = 0
     """Checkpoints that could not be written, or were damaged when they were to be restored."""
     package: str | None = None

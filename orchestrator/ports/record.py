@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.node_marks import NodeMark
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
@@ -116,6 +117,16 @@ class Record(Protocol):
     async def drivers(self, run_id: str) -> Sequence[Driver]: ...
 
     async def generations(self, run_id: str) -> Sequence[GenerationRow]: ...
+
+    async def node_marks(self) -> Mapping[str, NodeMark]:
+        """By node id, all nodes of which somebody said something."""
+        ...
+
+    async def put_node_mark(self, mark: NodeMark) -> None: ...
+
+    async def drop_node_mark(self, node_id: str) -> None:
+        """Nothing where there is none."""
+        ...
 
     async def queues(self) -> Sequence[Queue]:
         """Those that `put_queue` was told of, by name."""

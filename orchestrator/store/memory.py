@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.domain.node_marks import NodeMark
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
@@ -46,6 +47,7 @@ class MemoryRecord:
         """Idempotency key -> (SHA-256 of the body, id of the run)."""
         self._queues: dict[str, Queue] = {}
         self._lease = _Lease(_NOBODY, 0, 0.0)
+        self._node_marks: dict[str, NodeMark] = {}
 
     async def add(self, new: Change, key: IdempotencyKey | None = None) -> Added:
         if key is not None and key.key in self._keys:
@@ -143,6 +145,15 @@ class MemoryRecord:
     async def generations(self, run_id: str) -> Sequence[GenerationRow]:
         found = self._kept.get(run_id)
         return [] if found is None else [found.generations[key] for key in sorted(found.generations)]
+
+    async def node_marks(self) -> Mapping[str, NodeMark]:
+        return dict(self._node_marks)
+
+    async def put_node_mark(self, mark: NodeMark) -> None:
+        self._node_marks[mark.id] = mark
+
+    async def drop_node_mark(self, node_id: str) -> None:
+        self._node_marks.pop(node_id, None)
 
     async def queues(self) -> Sequence[Queue]:
         return [self._queues[name] for name in sorted(self._queues)]

@@ -7,7 +7,17 @@ from typing import Any, Final
 from sqlalchemy import Row, Table
 
 from orchestrator.domain.queues import Queue
-from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Patience, Progress, Run, RunEvent
+from orchestrator.domain.runs import (
+    Attempt,
+    Change,
+    Driver,
+    GenerationRow,
+    Patience,
+    Progress,
+    Run,
+    RunEvent,
+    WorkerWishes,
+)
 from orchestrator.domain.status import EndReason, IncidentKind, RunStatus
 from orchestrator.store.tables import ATTEMPTS, DRIVERS, GENERATIONS, RUNS
 
@@ -49,11 +59,13 @@ def run_row(run: Run) -> dict[str, Any]:
     row["gang_claim"] = run.gang_claim if run.started is None else ""
     body = {name: getattr(run, name) for name in _IN_BODY}
     body["labels"] = dict(run.labels)
-    # Most runs have none of either for most of their life.
+    # Most runs have none of these for most of their life.
     if run.progress != _NO_PROGRESS:
         body["progress"] = _progress_body(run.progress)
     if run.patience != _NO_PATIENCE:
         body["patience"] = {**vars(run.patience), "counts": dict(run.patience.counts)}
+    if run.worker_wishes != _NO_WISHES:
+        body["worker_wishes"] = vars(run.worker_wishes)
     row["body"] = _text(body)
     return row
 
@@ -63,6 +75,7 @@ def run_of(row: Sequence[Any]) -> Run:
     columns, (status, spec, text) = row[:-3], row[-3:]
     body = json.loads(text)
     stop, progress, patience = body["stop"], body.get("progress"), body.get("patience")
+    wishes = body.get("worker_wishes")
     return Run(
         **dict(zip(_COLUMNS, columns, strict=True)),
         **{
@@ -70,6 +83,7 @@ def run_of(row: Sequence[Any]) -> Run:
             "stop": None if stop is None else EndReason(stop),
             "progress": _NO_PROGRESS if progress is None else _progress(progress),
             "patience": _NO_PATIENCE if patience is None else _patience(patience),
+            "worker_wishes": _NO_WISHES if wishes is None else _wishes(wishes),
         },
         status=RunStatus(status),
         spec_json=spec,
@@ -123,6 +137,11 @@ def queue_of(row: Row[Any]) -> Queue:
 
 _NO_PROGRESS: Final = Progress()
 _NO_PATIENCE: Final = Patience()
+_NO_WISHES: Final = WorkerWishes()
+
+
+def _wishes(body: Mapping[str, Any]) -> WorkerWishes:
+    return WorkerWishes(body["attempt"], tuple(body["drain"]), tuple(body["kill"]))
 
 
 def _progress_body(progress: Progress) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import BadCursor, RunNotFound
+from orchestrator.domain.node_marks import NodeMark
 from orchestrator.domain.queues import Queue
-from orchestrator.domain.runs import Change, Run
+from orchestrator.domain.runs import Change, Run, WorkerWishes
 from orchestrator.domain.status import LEGAL_MOVES, RunStatus
 from orchestrator.ports.record import Record, RunQuery
 from tests.unit.records import KINDS, happened, new, opened, run, time
@@ -260,3 +261,22 @@ async def test_events_are_read_in_pieces(record: Record) -> None:
     assert [event.message for event in await record.events("r0001", after=4)] == ["event 5"]
     assert await record.events("r0001", after=5) == []
     assert await record.events("r0009") == []
+
+
+async def test_what_was_said_of_nodes_is_kept_until_it_is_taken_back(record: Record) -> None:
+    assert await record.node_marks() == {}
+    cordoned = NodeMark("n1", cordoned=True)
+    drained = NodeMark("n2", draining=True, drain_until=time(5), reason="spot", told_ray=True)
+    for mark in (cordoned, NodeMark("n2", cordoned=True), drained):
+        await record.put_node_mark(mark)
+    assert await record.node_marks() == {"n1": cordoned, "n2": drained}
+    for _ in range(2):
+        await record.drop_node_mark("n1")
+    assert await record.node_marks() == {"n2": drained}
+
+
+async def test_wishes_about_workers_are_kept(record: Record) -> None:
+    await record.add(new())
+    wishes = WorkerWishes(2, drain=("w1", "w3"), kill=("w2",))
+    await record.change("r0001", lambda run: Change(run.with_(worker_wishes=wishes)))
+    assert (await record.find("r0001")).worker_wishes == wishes

@@ -78,8 +78,8 @@ class TargetScalingPolicy(ScalingPolicy):  # type: ignore[misc]
         return int(self.scaling_config.max_workers)
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
-        """Without an autoscaler nobody needs to be told what is wanted, and telling costs an actor and a
-        second."""
+        """Nobody needs to be told what is wanted: Ray's autoscaler sees the places that the run waits for.
+        Telling would cost an actor and a second."""
 
 
 class ElasticTrainController(TrainController):  # type: ignore[misc]

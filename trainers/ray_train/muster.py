@@ -1,7 +1,7 @@
 """Who is there: asks for workers, ends them, and offers them the generations that the roster decides."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from orchestrator.checkpoints.catalog import Committed
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.membership import Generation, Roster, WorkerPhase
 from orchestrator.domain.vigil import Pulse
 from trainers.elastic.faults import Fault
@@ -23,14 +24,23 @@ from trainers.ray_train.slots import Slot, SlotPool
 class Muster:
     """The roster's hands: what it holds in ids, this holds in processes and places."""
 
-    def __init__(self, roster: Roster, slots: SlotPool, starter: WorkerStarter):
+    def __init__(
+        self,
+        roster: Roster,
+        slots: SlotPool,
+        starter: WorkerStarter,
+        note: Callable[..., None] = lambda kind, message, **facts: None,
+    ):
+        """`note` puts on record who got a place and who gave it back, as `Recorder.event` does."""
         self.roster = roster
+        self._note = note
         self.wish = CheckpointWish()
         self._slots = slots
         self._starter = starter
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._actors: dict[str, ActorHandle[Any]] = {}
         self._placed: dict[str, Slot] = {}
+        self._nodes: dict[str, str] = {}
         self._profiles: dict[str, WorkerProfile] = {}
         self._num_asked = 0
 
@@ -57,6 +67,8 @@ class Muster:
     def placed(self, placed: Placed) -> None:
         self._actors[placed.worker_id] = placed.actor
         self._placed[placed.worker_id] = placed.slot
+        message = f"worker {placed.worker_id} was given a place"
+        self._note(EventKind.WORKER_PLACED, message, worker=placed.worker_id)
         if self.roster.phase(placed.worker_id) is None:  # no longer wanted
             self.leave(placed.worker_id)
         else:
@@ -87,7 +99,10 @@ class Muster:
             ray.kill(actor)
         slot = self._placed.pop(worker_id, None)
         if slot is not None:
-            self._slots.give_back(slot)
+            self._slots.give_back(slot, self._nodes.get(worker_id, ""))
+            message = f"worker {worker_id} is gone, its place is given back"
+            self._note(EventKind.WORKER_GONE, message, worker=worker_id)
+        self._nodes.pop(worker_id, None)
         return self.roster.generation.number if was_member else None
 
     def broken(self, generation: int) -> None:
@@ -127,10 +142,30 @@ class Muster:
         for worker in self.roster.workers(WorkerPhase.ACTIVE, WorkerPhase.RETIRING):
             self._actors[worker].offer.remote(offer)
 
+    def started(self, worker_id: str, node_id: str) -> None:
+        self._nodes[worker_id] = node_id
+
     def node(self, worker_id: str) -> str:
-        """Node id of a warm worker; empty for one that is not known."""
-        profile = self._profiles.get(worker_id)
-        return profile.node_id if profile is not None else ""
+        """Node id of a worker whose process runs; empty for one that is not known."""
+        return self._nodes.get(worker_id, "")
+
+    def on_closed_node(self, worker_id: str) -> bool:
+        return self._slots.is_closed(self.node(worker_id))
+
+    def close_nodes(self, node_ids: frozenset[str]) -> None:
+        """Start nobody there any more. Whoever still waits for a place asks anew: what was asked for before
+        would know nothing of it."""
+        if self._slots.close_nodes(node_ids):
+            for worker_id in self.roster.workers(WorkerPhase.REQUESTED):
+                self.leave(worker_id)
+
+    def kill(self, worker_id: str) -> None:
+        """End its process, and let that be found as any other loss."""
+        actor = self._actors.get(worker_id)
+        if actor is None:
+            self.leave(worker_id)
+        else:
+            ray.kill(actor)
 
     async def pulse(self, worker_id: str) -> Pulse | None:
         """What a worker says of its training thread; None where it is gone before it answers."""
@@ -142,6 +177,11 @@ class Muster:
     def inject(self, worker_id: str, fault: Fault) -> None:
         """Raises KeyError for a worker that does not live."""
         self._actors[worker_id].inject.remote(fault)
+
+    def ask_members_to_stop(self) -> None:
+        """Those who train; not those who are still starting."""
+        for worker_id in self.roster.workers(WorkerPhase.ACTIVE):
+            self._actors[worker_id].request_stop.remote()
 
     def ask_to_stop(self) -> None:
         for actor in self._actors.values():
@@ -155,7 +195,8 @@ class Muster:
             self._actors[worker].ask_for_checkpoint.remote(self.wish.ask)
 
     def close(self) -> None:
-        """End every worker and return every place. Safe to call twice."""
+        """End every worker and return every place, when the record is closed. Safe to call twice."""
+        self._note = lambda kind, message, **facts: None
         for worker_id in self.roster.workers():
             self.leave(worker_id)
         self._slots.close()

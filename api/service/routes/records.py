@@ -1,4 +1,4 @@
-"""What became of a run: its attempts, generations and workers, events, metrics and logs."""
+"""What became of a run: its attempts and generations, events, metrics and logs."""
 
 import asyncio
 from typing import Annotated, Final
@@ -13,7 +13,6 @@ from api.service.answers import (
     GenerationList,
     LogList,
     Number,
-    WorkerList,
 )
 from api.service.documents import PREFIX, refusals, returns
 from api.service.logs import LogCursor, LogQuery, last_lines, next_lines
@@ -28,9 +27,9 @@ from api.service.representations import (
     run_folder,
 )
 from api.service.streams import Place, RunStream
-from api.service.workers import roster_of, worker_dict
 from orchestrator.domain.audit import AuditReport, audit
 from orchestrator.domain.errors import RunNotFound
+from orchestrator.domain.goodput import RunGoodput
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.runs import Run
 
@@ -75,19 +74,21 @@ async def list_generations(ref: str, parts: Given) -> Response:
     return json_response({"generations": [generation_dict(row) for row in rows]})
 
 
-@router.get("/runs/{ref}/workers", **returns(200, WorkerList, 404))
-async def list_workers(ref: str, parts: Given) -> Response:
-    """All workers that the run ever had, each as it was last seen."""
-    run = await parts.record.find(ref)
-    roster = await roster_of(parts.record, run.id)
-    return json_response({"workers": [worker_dict(worker) for worker in roster.workers.values()]})
-
-
 @router.get("/runs/{ref}/audit", **returns(200, AuditReport, 404))
 async def audit_run(ref: str, parts: Given) -> Response:
     """Whether each row of each epoch was used once, and the hash chain of the trajectory."""
     run = await parts.record.find(ref)
     report = await asyncio.to_thread(audit, await _directory(run))
+    return json_response(report.model_dump(mode="json"))
+
+
+@router.get("/runs/{ref}/goodput", **returns(200, RunGoodput, 404))
+async def goodput_of_run(ref: str, parts: Given) -> Response:
+    """Where the granted worker-seconds of the run went: each in one bucket, and they add up."""
+    run = await parts.record.find(ref)
+    await _directory(run)
+    report = await asyncio.to_thread(parts.goodputs.of, run)
+    assert report is not None, "its directory is there"
     return json_response(report.model_dump(mode="json"))
 
 
