@@ -77,7 +77,8 @@ def _config(worker_types: dict[str, Any], head_cpus: int) -> dict[str, Any]:
     return {
         "cluster_name": "fake_multinode",
         "provider": {
-            "type": "fake_multinode",
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "launch_multiple": True,
             "head_node_id": FAKE_HEAD_NODE_ID,
         },
