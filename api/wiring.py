@@ -95,6 +95,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         holder=holder,
         packages=settings.packages,
         on_change=bulletin.changed,
+        policy=settings.scheduling,
         retention_days=settings.retention_days,
     )
     reconciler.round_took = gauges.round_took

@@ -10,10 +10,12 @@ from benchmarks.report import Report, print_report
 
 BENCHMARKS: Final = {
     "recovery": "a worker is killed: time to the next step and to full strength, steps repeated",
+    "resize": "a run grows and shrinks while it trains: how long the group pauses, steps repeated",
     "overhead": "a step when nothing goes wrong, beside DDP and train.consistency fast",
     "startup": "from a fresh process to the first step, and from the last step to the end of the process",
     "feed": "rows from segments, resumes, the first batch of a first run, memory of a long feed",
     "checkpoint": "what saving costs the steps around it, time to commit, restore beside reading its bytes",
+    "schedule": "a scheduling round over a long queue: the decision alone, and as the service does it",
     "control_plane": "the service: submits at a fixed rate beside a long queue, long lists, streams",
 }
 """Name, which is also the module with `run() -> Report`, and what it measures."""

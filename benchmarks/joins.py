@@ -41,13 +41,14 @@ def joins_of(
     for before, event in itertools.pairwise(generations):
         if not set(before["workers"]) < set(event["workers"]):
             continue
-        join = _join(event["step"], event["copy_s"], done_at, kills)
+        join = join_at(event["step"], event["copy_s"], done_at, kills)
         if join is not None:
             joins.append(join)
     return joins
 
 
-def _join(step: int, copy_s: float, done_at: Mapping[int, float], kills: Sequence[float]) -> Join | None:
+def join_at(step: int, copy_s: float, done_at: Mapping[int, float], kills: Sequence[float]) -> Join | None:
+    """What a change of members after a step cost; None where the log is too short or a kill fell into it."""
     around = range(step - STEPS_BEFORE, step + STEPS_AFTER + 1)
     after = range(step + 1, step + 2 + STEPS_THAT_ARE_NORMAL)
     if not all(number in done_at for number in around):

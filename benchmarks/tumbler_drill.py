@@ -145,7 +145,7 @@ def drill(spec: RunSpec, schedule: Sequence[str], *, num_workers: int, seed: int
     folder.mkdir(parents=True)
     logs = StepLogs(folder)
     saboteur = Saboteur(schedule, num_workers, logs, seed)
-    with _logging_steps(folder):
+    with logging_steps(folder):
         try:
             result = train(spec, num_cpus=num_workers + 1, on_start=saboteur.begin)
         finally:
@@ -168,7 +168,7 @@ def num_faults(schedule: Sequence[str]) -> int:
 
 
 @contextmanager
-def _logging_steps(folder: Path) -> Iterator[None]:
+def logging_steps(folder: Path) -> Iterator[None]:
     """The workers of a local Ray that is started now inherit where to log their steps."""
     before = os.environ.get(STEP_LOG)
     os.environ[STEP_LOG] = str(folder)

@@ -37,7 +37,7 @@ class FakeFolder:
 
     def begin(self, attempt: int, now: datetime) -> None:
         kept = self.state.model_dump(
-            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256"}
+            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256", "step_s"}
         )
         self.state = RunState(**kept, attempt=attempt, status=RunStatus.QUEUED, updated=timestamp(now))
 

@@ -34,7 +34,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Killed:
-    """One SIGKILL."""
+    """One signal, that a worker cannot answer."""
 
     worker: str
     pid: int
@@ -63,11 +63,39 @@ def kill_worker(
     Only a process that is a Ray worker of this machine is ever killed. Raises WorkerNotFound where the run
     has ended, has no such member, or it is not here.
     """
+    return _signal(run, signal.SIGKILL, choose_member(run, worker, rank, rng))
+
+
+def hang_worker(
+    run: RunDirectory, worker: str | None = None, rank: int | None = None, rng: random.Random | None = None
+) -> Killed:
+    """As `kill_worker`, with SIGSTOP: the process lives, its connections stay open, and it does nothing."""
+    return _signal(run, signal.SIGSTOP, choose_member(run, worker, rank, rng))
+
+
+def living_members(run: RunDirectory) -> tuple[int, tuple[Member, ...]]:
+    """The newest generation and those of it that did not leave. Raises WorkerNotFound where nobody trains."""
     status = run.read_status().status
     if status.terminal:
         raise WorkerNotFound(f"run '{run.name}' has ended ({status}), so there is no worker to kill")
     membership = read_membership(run)
-    victim = _choose(run.name, membership.members, worker, rank, rng or random.Random())
+    if not membership.members:
+        raise WorkerNotFound(
+            f"run '{run.name}' has no worker that trains right now", hint="wait until its first step is done"
+        )
+    return membership.generation, membership.members
+
+
+def choose_member(
+    run: RunDirectory, worker: str | None = None, rank: int | None = None, rng: random.Random | None = None
+) -> tuple[int, Member]:
+    """The newest generation, and a member of it. Raises WorkerNotFound."""
+    generation, members = living_members(run)
+    return generation, _choose(run.name, members, worker, rank, rng or random.Random())
+
+
+def _signal(run: RunDirectory, number: signal.Signals, chosen: tuple[int, Member]) -> Killed:
+    generation, victim = chosen
     if not victim.process.is_here():
         raise WorkerNotFound(
             f"worker {victim.worker} of run '{run.name}' had process {victim.pid}, "
@@ -76,7 +104,7 @@ def kill_worker(
         )
     time_s = time.time()
     try:
-        os.kill(victim.pid, signal.SIGKILL)
+        os.kill(victim.pid, number)
     except ProcessLookupError:
         raise WorkerNotFound(f"worker {victim.worker} of run '{run.name}' was gone already") from None
     except PermissionError:
@@ -84,7 +112,7 @@ def kill_worker(
             f"process {victim.pid} of worker {victim.worker} belongs to another user",
             hint="run this as the user who started Ray",
         ) from None
-    return Killed(victim.worker, victim.pid, victim.rank, membership.generation, time_s)
+    return Killed(victim.worker, victim.pid, victim.rank, generation, time_s)
 
 
 def read_membership(run: RunDirectory) -> Membership:
@@ -107,10 +135,6 @@ def read_membership(run: RunDirectory) -> Membership:
 def _choose(
     run: str, members: Sequence[Member], worker: str | None, rank: int | None, rng: random.Random
 ) -> Member:
-    if not members:
-        raise WorkerNotFound(
-            f"run '{run}' has no worker that trains right now", hint="wait until its first step is done"
-        )
     if worker is None and rank is None:
         return rng.choice(list(members))
     for member in members:

@@ -11,9 +11,10 @@ along, and a raylet its workers: neither can be started again, that takes a new 
 import os
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from cluster.daemons import Daemon
+from cluster.daemons import Daemon, start_ticks
 from cluster.head import Head
 
 
@@ -41,7 +42,7 @@ class HeadKeeper:
             now = _same(daemon, living)
             if now is not None:  # somebody else started it
                 self._seen[daemon.program] = now
-            elif daemon.program != "raylet":
+            elif daemon.program != "raylet" and not self._seen[daemon.program].is_alive():
                 self._start(daemon)
                 missing.append(daemon.program)
         return missing
@@ -50,17 +51,18 @@ class HeadKeeper:
         # Its own environment and nothing of ours: the service may run with another.
         log = Path(self.head.temp_dir) / f"restarted-{daemon.program}.log"
         with log.open("ab") as output:
-            self._children.append(
-                subprocess.Popen(
-                    daemon.command,
-                    env=dict(daemon.env),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd=os.sep,
-                    start_new_session=True,
-                )
+            child = subprocess.Popen(
+                daemon.command,
+                env=dict(daemon.env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=os.sep,
+                start_new_session=True,
             )
+        self._children.append(child)
+        # For a moment its command and environment read as empty, and whoever looks does not know it.
+        self._seen[daemon.program] = replace(daemon, pid=child.pid, started=start_ticks(child.pid) or 0)
 
 
 def _same(daemon: Daemon, living: Iterable[Daemon]) -> Daemon | None:

@@ -101,6 +101,8 @@ def why_it_waits(run: RunInfo) -> str | None:
             return "a user paused it; it goes on when it is resumed"
         case RunStatus.RUNNING if run.workers.now < run.workers.target:
             return f"{run.workers.now} of {run.workers.target} workers train, the others are starting"
+        case RunStatus.RUNNING if run.wait:
+            return run.wait.why
     return None
 
 
@@ -109,7 +111,8 @@ def _from_service(service: Client, run: RunInfo) -> tuple[dict[str, object], dic
     lines = lines_about(run)
     lines.pop("waits for", None)
     if waits:
-        lines = {**_first(lines, "status"), "why does it wait?": waits, **lines}
+        asked = "why not more workers?" if run.status == RunStatus.RUNNING else "why does it wait?"
+        lines = {**_first(lines, "status"), asked: waits, **lines}
     events = [flat(event) for event in service.events(run.id)]
     content = {
         **run.content(),

@@ -98,7 +98,7 @@ class Story:
         for point in points:
             if point.get("kind") == "rewind":
                 self.point.clear()
-            elif point.get("step", 0) >= self.run.step:
+            elif point.get("kind") != "attempt" and point.get("step", 0) >= self.run.step:
                 self.point.update(point)
 
     def _happened(self, event: EventInfo) -> list[str]:

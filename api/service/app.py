@@ -22,6 +22,7 @@ from api.service.routes import (
     cluster,
     health,
     packages,
+    queues,
     records,
     runs,
     submit,
@@ -55,7 +56,8 @@ def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | Non
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for routes in (submit, runs, verbs, records, workers, checkpoints, cluster, catalogue, packages, health):
+    every = (submit, runs, verbs, records, workers, checkpoints, cluster, queues, catalogue, packages, health)
+    for routes in every:
         # Taken over as they are: going through an included router costs each request more than its own route.
         app.router.routes.extend(routes.router.routes)
     for route in app.routes:

@@ -1,7 +1,7 @@
 """What the routes work with; `api.wiring` puts it together."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -10,8 +10,10 @@ from starlette.requests import Request
 
 from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
+from api.service.goodputs import Goodputs
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import Cluster, ClusterView
 from orchestrator.ports.record import Record
@@ -23,6 +25,13 @@ class Waits(Protocol):
     """What the service tells of the reconciler."""
 
     def wait_of(self, run: Run) -> str | None: ...
+
+    def warning_of(self, run: Run) -> str | None: ...
+
+    def wake(self) -> None: ...
+
+    @property
+    def queues(self) -> Mapping[str, Queue]: ...
 
     @property
     def cluster_trouble(self) -> str | None: ...
@@ -50,6 +59,7 @@ class Parts:
     """By which name the service may be reached, besides those of loopback."""
     reconciling: Callable[[], bool]
     """Whether the reconciler's loop runs."""
+    goodputs: Goodputs = field(default_factory=Goodputs)
 
 
 async def parts_of(request: Request) -> Parts:

@@ -1,12 +1,14 @@
 """/metrics: what Prometheus reads. Names and units by its own conventions; nothing is counted by step."""
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import Scope
 
 from orchestrator.checkpoints.manifest import step_of
+from orchestrator.domain.goodput import RunGoodput
 from orchestrator.domain.runs import Run
 from orchestrator.domain.status import RunStatus
 
@@ -70,6 +72,18 @@ class Gauges:
             (Gauge(name, about, ["run_id", "run"], registry=self.registry), value)
             for name, about, value in _OF_A_RUN
         ]
+        self._worker_s = Gauge(
+            "tumbler_run_worker_seconds",
+            "Granted worker-seconds by what they were spent on",
+            ["run_id", "run", "bucket"],
+            registry=self.registry,
+        )
+        self._queue_s = Gauge(
+            "tumbler_run_queue_seconds",
+            "Seconds in which no worker of the run had a place",
+            ["run_id", "run"],
+            registry=self.registry,
+        )
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
         """One request; by its route and not its path, so that no client can make up series."""
@@ -86,12 +100,22 @@ class Gauges:
     def round_took(self, seconds: float) -> None:
         self._round_s.observe(seconds)
 
-    def text(self, counts: Mapping[RunStatus, int], active: Iterable[Run]) -> bytes:
+    def text(
+        self,
+        counts: Mapping[RunStatus, int],
+        active: Iterable[Run],
+        spent: Mapping[str, RunGoodput] = MappingProxyType({}),
+    ) -> bytes:
+        """`spent` is the goodput of active runs, by id."""
         for status in RunStatus:
             self._runs.labels(status.value).set(counts.get(status, 0))
-        for gauge, _ in self._of_runs:
+        for gauge in (*(gauge for gauge, _ in self._of_runs), self._worker_s, self._queue_s):
             gauge.clear()
         for run in active:
             for gauge, value in self._of_runs:
                 gauge.labels(run.id, run.name).set(value(run))
+            if run.id in spent:
+                self._queue_s.labels(run.id, run.name).set(spent[run.id].queue_s)
+                for bucket, seconds in spent[run.id].buckets.items():
+                    self._worker_s.labels(run.id, run.name, bucket.value).set(seconds)
         return generate_latest(self.registry)

@@ -45,8 +45,9 @@ def orders_of(run: Run, nodes: NodeOrders = NO_NODES) -> Orders:
     wishes = run.worker_wishes if run.worker_wishes.attempt == run.attempt else WorkerWishes()
     return Orders(
         attempt=run.attempt,
-        workers_min=run.workers_min,
-        target=max(run.target, run.workers_min),
+        # Scaled to more than it is granted, it trains on until it gets them.
+        workers_min=min(run.workers_min, run.target),
+        target=run.target,
         checkpoint=run.checkpoint_wish,
         stop=run.stop,
         stop_message=run.message if run.stop else "",

@@ -25,6 +25,10 @@ class Progress:
     checkpoint: str | None = None
     """Path of the newest committed checkpoint."""
     parameters_sha256: str | None = None
+    step_s: Mapping[int, float] = field(default_factory=dict)
+    """World size -> seconds of a step with so many workers, where that was measured; of all attempts."""
+    seats: Mapping[str, str] = field(default_factory=dict)
+    """Worker id -> id of its node, of the workers that live, the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Run:
     started: str | None = None
     """When its first generation formed."""
     ended: str | None = None
+    waits_since: str | None = None
+    """When it began to wait for workers again, while it is QUEUED after an attempt; else since `queued`."""
     not_before: str | None = None
     """Back-off: no attempt starts earlier."""
     attempt: int = 0

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.node_marks import NodeMark
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import Added, Decide, IdempotencyKey, RunPage, RunQuery
@@ -103,11 +104,14 @@ class SqlRecord:
     async def active(self) -> Sequence[Run]:
         return await self._read(sql_reads.active)
 
-    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
-        return await self._read(sql_reads.queue, now, limit, without)
+    async def queue(self, *, each: int, without: Collection[str] = ()) -> Sequence[Run]:
+        return await self._read(sql_reads.queue, each, without)
 
     async def num_ahead(self, run: Run) -> int:
         return await self._read(sql_reads.num_ahead, run)
+
+    async def waiting(self) -> Mapping[str, int]:
+        return await self._read(sql_reads.waiting)
 
     async def counts(self) -> Mapping[RunStatus, int]:
         return await self._read(sql_reads.counts)
@@ -123,6 +127,12 @@ class SqlRecord:
 
     async def generations(self, run_id: str) -> Sequence[GenerationRow]:
         return await self._read(sql_reads.generations, run_id)
+
+    async def queues(self) -> Sequence[Queue]:
+        return await self._read(sql_reads.queues)
+
+    async def put_queue(self, queue: Queue) -> None:
+        await self._write(sql_writes.put_queue, queue)
 
     async def close(self) -> None:
         """Waits for what was asked for; nothing may be asked any more. The second time it does nothing."""

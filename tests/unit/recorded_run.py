@@ -46,6 +46,7 @@ class RecordedRun:
 
     def started(self, **pids: int) -> None:
         for worker, pid in pids.items():
+            self.recorder.event(EventKind.WORKER_PLACED, f"worker {worker} was given a place", worker=worker)
             self.recorder.event(EventKind.WORKER_STARTED, f"worker {worker} starts", worker=worker, pid=pid)
 
     def formed(self, number: int, *workers: str, step: int = 0, repeated: int = 0) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.domain.vigil import Phase
 from trainers.elastic import progress as module
-from trainers.elastic.faults import FlipBit, Slow, Stall
+from trainers.elastic.faults import FlipBit, NotANumber, Slow, Stall
 from trainers.elastic.progress import Progress
 
 
@@ -64,6 +64,12 @@ def test_a_slow_worker_takes_longer_for_each_shard_and_a_stall_comes_once(clock:
     progress.shard()
     progress.shard()
     assert clock.now - begun == 7.5
+
+
+def test_a_loss_that_is_no_number_is_so_once() -> None:
+    progress = Progress()
+    progress.inject(NotANumber())
+    assert [progress.shard() for _ in range(3)] == [True, False, False]
 
 
 def test_flips_are_taken_once() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.domain.errors import BadCursor, RunNotFound
 from orchestrator.domain.node_marks import NodeMark
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Change, Run, WorkerWishes
 from orchestrator.domain.status import LEGAL_MOVES, RunStatus
 from orchestrator.ports.record import Record, RunQuery
@@ -181,8 +182,7 @@ async def test_the_queue_goes_by_priority_and_then_by_age(record: Record) -> Non
     await record.add(new(4, priority=99, not_before=time(30)))
     await record.add(new(5, priority=99))
     await bring_to(record, "r0005", RunStatus.PAUSED)
-    assert [run.name for run in await record.queue(now=time(29), limit=9)] == ["run-3", "run-2", "run-1"]
-    assert [run.name for run in await record.queue(now=time(30), limit=2)] == ["run-4", "run-3"]
+    assert [run.name for run in await record.queue(each=9)] == ["run-4", "run-3", "run-2", "run-1"]
     ahead = [await record.num_ahead(await record.find(f"r000{number}")) for number in (4, 3, 2, 1)]
     assert ahead == [0, 1, 2, 3]
 
@@ -194,9 +194,42 @@ async def test_the_queue_can_leave_out_those_that_ask_for_too_much_but_none_that
     await record.add(new(2, workers_min=8, started=time(3)))
     await record.add(new(3, workers_min=2))
     too_much = (await record.find("run-1")).gang_claim
-    assert [run.name for run in await record.queue(now=time(9), limit=9, without={too_much})] == [
-        "run-2",
-        "run-3",
+    assert [run.name for run in await record.queue(each=9, without={too_much})] == ["run-2", "run-3"]
+
+
+async def test_of_each_queue_and_priority_those_that_wait_longest_are_seen(record: Record) -> None:
+    for number in range(1, 5):
+        await record.add(new(number, queue="long", queued=time(9 - number)))
+    await record.add(new(5, queue="short"))
+    await record.add(new(6, queue="long", priority=10))
+    seen = [run.name for run in await record.queue(each=2)]
+    assert seen == ["run-4", "run-5", "run-3", "run-6"]
+
+
+async def test_who_is_left_out_takes_no_place_of_those_behind(record: Record) -> None:
+    await record.add(new(1, workers_min=8))
+    await record.add(new(2, workers_min=2))
+    assert [run.name for run in await record.queue(each=1, without={run(1, workers_min=8).gang_claim})] == [
+        "run-2"
+    ]
+
+
+async def test_those_who_wait_are_counted_by_queue(record: Record) -> None:
+    assert await record.waiting() == {}
+    for number, queue in ((1, "nlp"), (2, "nlp"), (3, "vision"), (4, "vision")):
+        await record.add(new(number, queue=queue))
+    await bring_to(record, "r0004", RunStatus.PAUSED)
+    assert await record.waiting() == {"nlp": 2, "vision": 1}
+
+
+async def test_queues_are_as_they_were_set_last(record: Record) -> None:
+    assert list(await record.queues()) == []
+    await record.put_queue(Queue("vision", {"workers": 3.0}, 2.0))
+    await record.put_queue(Queue("nlp", {"CPU": 4.0, "memory": 2.0**30}))
+    await record.put_queue(Queue("vision", {}, 0.5))
+    assert list(await record.queues()) == [
+        Queue("nlp", {"CPU": 4.0, "memory": 2.0**30}),
+        Queue("vision", {}, 0.5),
     ]
 
 

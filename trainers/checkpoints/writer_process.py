@@ -31,6 +31,8 @@ def main() -> None:
         os._exit(0)
     os.setsid()
     os.nice(_NICE)
+    with suppress(OSError):  # Linux may weigh whole sessions, and this is one of its own
+        Path("/proc/self/autogroup").write_text(str(_NICE))
     print(json.dumps({"pid": os.getpid()}), flush=True)
     shelf, places, farewell = Shelf(), dict[str, Place](), False
     for line in sys.stdin.buffer:

@@ -5,6 +5,7 @@ alone. A duty that is cut short by a loss is done again by the next generation, 
 boundary.
 """
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -204,11 +205,13 @@ class Duties:
     def _save(self, group: ElasticGroup, generation: int) -> None:
         """Begin to save this member's parts, unless they lie in a checkpoint that this group came from."""
         step = self._state.step
+        begun = time.perf_counter()
         self._pace.taken(step)
         if not self.checkpoint_due:
             self._saver.snapshot(self._origin(group, generation))
         elif step != self._formed_step or step not in self._committed:
             self._saver.begin(self._origin(group, generation))
+        self._state.held_up_s += time.perf_counter() - begun
 
     def _origin(self, group: ElasticGroup, generation: int) -> Origin:
         who = (self._worker_id, self._attempt, generation, group.rank, group.size)

@@ -28,4 +28,9 @@ class Stall:
     seconds: float
 
 
-Fault: TypeAlias = FlipBit | Slow | Stall
+@dataclass(frozen=True)
+class NotANumber:
+    """The loss of the next logical shard is not a number, once."""
+
+
+Fault: TypeAlias = FlipBit | Slow | Stall | NotANumber

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import assert_never
 
 from orchestrator.domain.vigil import Phase, Pulse
-from trainers.elastic.faults import Fault, FlipBit, Slow, Stall
+from trainers.elastic.faults import Fault, FlipBit, NotANumber, Slow, Stall
 
 
 class Progress:
@@ -24,6 +24,7 @@ class Progress:
         self._faults: list[FlipBit] = []
         self._slow_s = 0.0
         self._stall_s = 0.0
+        self._poisoned = False
         self._announce: Callable[[Phase], None] = lambda phase: None
 
     # the training thread's side
@@ -41,12 +42,12 @@ class Progress:
             self._phase = phase
         self._moved()
 
-    def shard(self) -> None:
-        """A logical shard is about to be computed."""
+    def shard(self) -> bool:
+        """A logical shard is about to be computed; True where a fault makes its loss no number."""
         if self._computing_since is None:
             self._computing_since = time.perf_counter()
         self._moved()
-        self._suffer()
+        return self._suffer()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -91,15 +92,19 @@ class Progress:
                 self._slow_s = shard_s
             case Stall(seconds):
                 self._stall_s = seconds
+            case NotANumber():
+                self._poisoned = True
             case _:
                 assert_never(fault)
 
-    def _suffer(self) -> None:
+    def _suffer(self) -> bool:
         if self._slow_s:
             time.sleep(self._slow_s)
         if self._stall_s:
             stall_s, self._stall_s = self._stall_s, 0.0
             time.sleep(stall_s)
+        poisoned, self._poisoned = self._poisoned, False
+        return poisoned
 
     def _moved(self) -> None:
         self._moved_at = time.monotonic()

@@ -33,12 +33,21 @@ class TrainState:
     """The record of the newest step; travels with a copy of the state, and is in no checkpoint."""
     reading: Callable[[], object] | None = None
     """Returns when whoever reads the tensors on another thread is through."""
+    held_up_s: float = 0.0
+    """Seconds for which a checkpoint held up training since `take_held_up_s`."""
 
-    def settle(self) -> None:
-        """To be called before any tensor changes."""
-        if self.reading is not None:
-            reading, self.reading = self.reading, None
-            reading()
+    def settle(self) -> float:
+        """To be called before any tensor changes; returns the seconds it waited."""
+        if self.reading is None:
+            return 0.0
+        begun = time.perf_counter()
+        reading, self.reading = self.reading, None
+        reading()
+        return time.perf_counter() - begun
+
+    def take_held_up_s(self) -> float:
+        held_up, self.held_up_s = self.held_up_s, 0.0
+        return held_up
 
     def snapshot(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from trainers.task import ShardLoss, Task
 
 RESERVED_NAMES = frozenset(
     {"step", "time", "step_s", "workers", "generation", "kind", "seq", "loss", "count", "grad_norm", "lr"}
-    | {"input_wait_s"}
+    | {"input_wait_s", "checkpoint_wait_s"}
 )
 """What a record of metrics holds besides the sums of a task."""
 _CHANGING_BUFFER = (
@@ -143,6 +144,9 @@ class StepRunner:
         raised = exchange.finish()
         applied, metrics = self._apply(self._total)
         metrics["input_wait_s"] = round(self._intake.waited_s(), 5)
+        held_up = self.state.take_held_up_s()
+        if held_up:
+            metrics["checkpoint_wait_s"] = round(held_up, 5)
         self.state.step = step
         epoch, first, last = self._plan.span(step)
         point = StepPoint(
@@ -210,7 +214,7 @@ class StepRunner:
             if clip is not None and norm > clip:
                 gradients *= clip / norm
             self._vector.bind(total)
-            self.state.settle()
+            self.state.held_up_s += self.state.settle()
             self.state.optimizer.step()
         elif count > 0 and not self.may_skip(self.state.step + 1):
             raise NotFiniteError
@@ -230,10 +234,11 @@ class StepRunner:
         return [partial(self._loss, rows[start : start + at_once]) for start in range(0, len(rows), at_once)]
 
     def _loss(self, rows: Sequence[Any]) -> ShardLoss:
-        self.progress.shard()
+        poisoned = self.progress.shard()
         batch = to_device(self._task.collate(rows), self._device)
         with forward_in(self._train.precision, self._device):
-            return self._task.loss(self.state.model, batch)
+            found = self._task.loss(self.state.model, batch)
+        return replace(found, total=found.total * math.nan) if poisoned else found
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

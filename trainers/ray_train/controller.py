@@ -241,7 +241,8 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         facts = {"parameters_sha256": end.result.parameters_sha256} if end.result else {}
         status = self._recorder.end(end.reason, end.message, **facts)
         self._return_value = end.result
-        if status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.PAUSED):
+        obeyed = status in (RunStatus.CANCELLED, RunStatus.PAUSED) or end.reason is EndReason.PREEMPTED
+        if status is RunStatus.SUCCEEDED or obeyed:
             return ShuttingDownState(next_state=FinishedState())
         error = AttemptFailed(end.reason, end.message, end.traceback)
         return ShuttingDownState(next_state=ErroredState(training_failed_error=error))

@@ -1,7 +1,7 @@
 """Who is there: asks for workers, ends them, and offers them the generations that the roster decides."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from orchestrator.checkpoints.catalog import Committed
+from orchestrator.domain.events import EventKind
 from orchestrator.domain.membership import Generation, Roster, WorkerPhase
 from orchestrator.domain.vigil import Pulse
 from trainers.elastic.faults import Fault
@@ -23,8 +24,16 @@ from trainers.ray_train.slots import Slot, SlotPool
 class Muster:
     """The roster's hands: what it holds in ids, this holds in processes and places."""
 
-    def __init__(self, roster: Roster, slots: SlotPool, starter: WorkerStarter):
+    def __init__(
+        self,
+        roster: Roster,
+        slots: SlotPool,
+        starter: WorkerStarter,
+        note: Callable[..., None] = lambda kind, message, **facts: None,
+    ):
+        """`note` puts on record who got a place and who gave it back, as `Recorder.event` does."""
         self.roster = roster
+        self._note = note
         self.wish = CheckpointWish()
         self._slots = slots
         self._starter = starter
@@ -58,6 +67,8 @@ class Muster:
     def placed(self, placed: Placed) -> None:
         self._actors[placed.worker_id] = placed.actor
         self._placed[placed.worker_id] = placed.slot
+        message = f"worker {placed.worker_id} was given a place"
+        self._note(EventKind.WORKER_PLACED, message, worker=placed.worker_id)
         if self.roster.phase(placed.worker_id) is None:  # no longer wanted
             self.leave(placed.worker_id)
         else:
@@ -89,6 +100,8 @@ class Muster:
         slot = self._placed.pop(worker_id, None)
         if slot is not None:
             self._slots.give_back(slot, self._nodes.get(worker_id, ""))
+            message = f"worker {worker_id} is gone, its place is given back"
+            self._note(EventKind.WORKER_GONE, message, worker=worker_id)
         self._nodes.pop(worker_id, None)
         return self.roster.generation.number if was_member else None
 
@@ -182,7 +195,8 @@ class Muster:
             self._actors[worker].ask_for_checkpoint.remote(self.wish.ask)
 
     def close(self) -> None:
-        """End every worker and return every place. Safe to call twice."""
+        """End every worker and return every place, when the record is closed. Safe to call twice."""
+        self._note = lambda kind, message, **facts: None
         for worker_id in self.roster.workers():
             self.leave(worker_id)
         self._slots.close()

@@ -169,13 +169,13 @@ class SlotPool:
         labels: Mapping[str, str] | None = None,
     ) -> PlacementGroup:
         labels = self._worker_labels() if labels is None else labels
-        self._num_requested += 1
         group = placement_group(
             bundles=[dict(resources or self._resources)] * size,
             strategy=self._strategy,
-            name=f"{self._prefix}{self._num_requested}",
+            name=f"{self._prefix}{self._num_requested}",  # Ray refuses one that another group has
             bundle_label_selector=[dict(labels)] * size if labels else None,
         )
+        self._num_requested += 1
         self._groups.append(group)
         return group
 

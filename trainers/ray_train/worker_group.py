@@ -76,7 +76,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._roster = Roster(minimum=job.spec.workers.min, target=target)
         slots = slot_pool(job, self._worker_group_context)
         starter = starter_of(self, self._worker_group_context, self.tell)
-        self._muster = Muster(self._roster, slots, starter)
+        self._muster = Muster(self._roster, slots, starter, recorder.event)
         self._feed = FeedKeeper(job, recorder, slots, self.tell)
         self._commits = CommitDesk(job, desk, self._muster.wish, self.tell)
         self._incidents = Incidents(FailureBudget(job.spec.retry, newest_step=recorder.step))

@@ -1,8 +1,9 @@
 """What the cluster has, and what is said of its nodes. Said twice, a verb changes nothing."""
 
+import asyncio
 from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -10,8 +11,13 @@ from api.service.answers import NodeList, NodeShown
 from api.service.documents import PREFIX, returns
 from api.service.parts import Given
 from api.service.representations import json_response, node_dict
+from api.service.routes.runs import Since
+from orchestrator.domain.goodput import ClusterGoodput
+from orchestrator.domain.runs import Run
+from orchestrator.ports.record import RunQuery
 
 router = APIRouter(prefix=PREFIX, tags=["cluster"])
+_PAGE: Final = 500
 _LONGEST_S: Final = 30 * 86400.0
 
 
@@ -49,3 +55,22 @@ async def drain_node(ref: str, parts: Given, wish: Drain | None = None) -> Respo
     asked = wish or Drain()
     node = await parts.nodes.drain(ref, deadline_s=asked.deadline_s, reason=asked.reason)
     return json_response(node_dict(node))
+
+
+@router.get("/cluster/goodput", **returns(200, ClusterGoodput))
+async def cluster_goodput(
+    parts: Given,
+    since: Annotated[Since | None, Query(description="Only of runs created at this time or later")] = None,
+) -> Response:
+    """Where the granted worker-seconds of all runs on record went, by queue and together."""
+    runs: list[Run] = []
+    cursor = None
+    while True:
+        query = RunQuery(since=None if since is None else str(since), limit=_PAGE, cursor=cursor)
+        page = await parts.record.page(query)
+        runs += page.runs
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    found = await asyncio.to_thread(parts.goodputs.of_cluster, runs)
+    return json_response(found.model_dump(mode="json"))

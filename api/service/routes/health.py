@@ -59,7 +59,8 @@ async def show_version() -> Response:
 async def metrics(parts: Given) -> Response:
     """What Prometheus reads."""
     counts, active = await parts.record.counts(), await parts.record.active()
-    return Response(parts.gauges.text(counts, active), media_type=CONTENT_TYPE)
+    spent = await asyncio.to_thread(parts.goodputs.of_readable, active)
+    return Response(parts.gauges.text(counts, active, spent), media_type=CONTENT_TYPE)
 
 
 async def _reasons(parts: Parts) -> list[str]:

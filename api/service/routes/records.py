@@ -29,6 +29,7 @@ from api.service.representations import (
 from api.service.streams import Place, RunStream
 from orchestrator.domain.audit import AuditReport, audit
 from orchestrator.domain.errors import RunNotFound
+from orchestrator.domain.goodput import RunGoodput
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.runs import Run
 
@@ -78,6 +79,16 @@ async def audit_run(ref: str, parts: Given) -> Response:
     """Whether each row of each epoch was used once, and the hash chain of the trajectory."""
     run = await parts.record.find(ref)
     report = await asyncio.to_thread(audit, await _directory(run))
+    return json_response(report.model_dump(mode="json"))
+
+
+@router.get("/runs/{ref}/goodput", **returns(200, RunGoodput, 404))
+async def goodput_of_run(ref: str, parts: Given) -> Response:
+    """Where the granted worker-seconds of the run went: each in one bucket, and they add up."""
+    run = await parts.record.find(ref)
+    await _directory(run)
+    report = await asyncio.to_thread(parts.goodputs.of, run)
+    assert report is not None, "its directory is there"
     return json_response(report.model_dump(mode="json"))
 
 

@@ -1,0 +1,92 @@
+"""Where the worker-seconds of real runs went: with a kill, resizes and checkpoints; a controller lost."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.errors import ClusterUnavailable
+from orchestrator.domain.goodput import RunGoodput, goodput
+from orchestrator.domain.goodput_history import Bucket
+from tests.integration.saboteur import (
+    Watched,
+    controller_pid,
+    kill,
+    kill_ranks,
+    sabotage,
+    set_target,
+)
+from trainers.main import train
+
+PACE = {"pause_s": 0.02}
+
+
+def at(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def seconds_of_places(run: Watched) -> float:
+    """By the events alone, as a person would count them."""
+    events = run.events()
+    total = 0.0
+    for placed in (event for event in events if event["kind"] == "worker-placed"):
+        of_attempt = [event for event in events if event["attempt"] == placed["attempt"]]
+        ends = [e for e in of_attempt if e["kind"] == "worker-gone" and e["worker"] == placed["worker"]]
+        total += at((ends or of_attempt)[0 if ends else -1]) - at(placed)
+    return total
+
+
+def must_add_up(run: Watched) -> RunGoodput:
+    report = goodput(run.run)
+    assert sum(report.buckets.values()) == pytest.approx(report.worker_s, rel=1e-3)
+    assert report.worker_s == pytest.approx(seconds_of_places(run), rel=1e-3)
+    return report
+
+
+def test_a_run_with_a_kill_resizes_and_checkpoints_adds_up(paced: Any) -> None:
+    living: list[RunGoodput] = []
+
+    def plan(run: Watched) -> None:
+        run.wait(lambda: run.step() >= 25 and len(run.members()) == 2)
+        living.append(goodput(run.run))
+        kill_ranks(run, 1)
+        run.wait(lambda: len(run.events("worker-lost")) == 1)
+        run.wait(lambda: len(run.members()) == 2)
+        set_target(run, 3)
+        run.wait(lambda: len(run.members()) == 3)
+        set_target(run, 1)
+        run.wait(lambda: len(run.events("worker-retired")) == 2)
+
+    spec = paced(workers="1:2", model=PACE, train={"steps": 300})
+    with sabotage(plan) as saboteur:
+        result = train(spec, on_start=saboteur.on_start)
+    run = Watched(result.run)
+    report = must_add_up(run)
+    assert living[0].over is False
+    assert 0 < living[0].worker_s < report.worker_s
+    spent = report.buckets
+    assert spent[Bucket.START] > 1.0, "four processes were started"
+    assert 0 < spent[Bucket.RECOVERY] < 1.0
+    assert 0 < spent[Bucket.RESIZE] < 1.0
+    assert spent[Bucket.CHECKPOINT] > 0
+    assert spent[Bucket.REPEATED] == 0
+    assert (report.steps, report.steps_repeated) == (300, 0)
+    assert spent[Bucket.PRODUCTIVE] > 0.5 * report.worker_s
+
+
+def test_what_a_killed_controller_left_open_ends_with_its_last_record(paced: Any) -> None:
+    def plan(run: Watched) -> None:
+        run.wait(lambda: run.step() >= 33)
+        kill(controller_pid(run.run))
+
+    spec = paced(model=PACE, train={"steps": 60}, name="goodput-otter")
+    with sabotage(plan) as saboteur, pytest.raises(ClusterUnavailable):
+        train(spec, on_start=saboteur.on_start)
+    result = train(spec, resume=True)
+    run = Watched(result.run)
+    report = must_add_up(run)
+    assert len({event["attempt"] for event in run.events("worker-placed")}) == report.attempts == 2
+    assert report.steps == 60
+    assert report.steps_repeated >= 33 - 20 - 1, "the newest checkpoint is that of step 20"
+    assert report.buckets[Bucket.REPEATED] > 0
+    assert report.queue_s > 0
