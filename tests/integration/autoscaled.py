@@ -41,10 +41,10 @@ ROOT = Path(__file__).parents[2]
 @contextmanager
 def autoscaled(worker_types: dict[str, Any], *, head_cpus: int = 0) -> Iterator[str]:
     """Address of the GCS of a cluster that grows by nodes of these types."""
-    config = _config(worker_types, head_cpus)
     temp_dir = tempfile.mkdtemp(prefix="tumbler-", dir="/tmp")  # a socket's path must be short
-    (Path(temp_dir) / "autoscaling.json").write_text(json.dumps(config))
     head_id, (port,) = secrets.token_hex(8), free_ports(1)
+    gcs = f"{ray.util.get_node_ip_address()}:{port}"
+    (Path(temp_dir) / "autoscaling.json").write_text(json.dumps(_config(worker_types, head_cpus, gcs)))
     household = Household(MARK, head_id)
     env = environment_without_ray() | {
         MARK: head_id,
@@ -65,21 +65,23 @@ def autoscaled(worker_types: dict[str, Any], *, head_cpus: int = 0) -> Iterator[
             subprocess.run(
                 words, env=env, check=True, start_new_session=True, timeout=60, stdout=log, stderr=log
             )
-        yield f"{_node_ip()}:{port}"
+        yield gcs
     finally:
         household.end(patience_s=5.0)
         time.sleep(0.5)
         shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def _config(worker_types: dict[str, Any], head_cpus: int) -> dict[str, Any]:
+def _config(worker_types: dict[str, Any], head_cpus: int, gcs: str) -> dict[str, Any]:
     head = {"resources": {"CPU": head_cpus}, "node_config": {}, "max_workers": 0}
     return {
         "cluster_name": "fake_multinode",
         "provider": {
-            "type": "fake_multinode",
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "launch_multiple": True,
             "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": gcs,
         },
         "max_workers": 8,
         "head_node_type": "ray.head.default",
@@ -91,7 +93,3 @@ def _config(worker_types: dict[str, Any], head_cpus: int) -> dict[str, Any]:
         **{name: [] for name in _COMMANDS},
         "file_mounts_sync_continuously": False,
     }
-
-
-def _node_ip() -> str:
-    return str(ray.util.get_node_ip_address())
