@@ -6,6 +6,8 @@ repository: TUMBLER_SPOT_TRACE names the file.
 
 import os
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,8 @@ def ray_head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, str]]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # Drivers are started as `python`.
+    monkeypatch.setenv("PATH", os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     port = free_port()
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **dashboard})
@@ -85,24 +89,24 @@ class Weather:
             self.num_killed += 1
 
 
-def wait_until(done: Callable[[], bool], within_s: float) -> None:
-    deadline = time.monotonic() + within_s
+def wait_until(done: Callable[[], bool], stop: threading.Event) -> None:
+    deadline = time.monotonic() + ALL_OVER_S
     while not done():
         assert time.monotonic() < deadline, "it did not get there"
-        time.sleep(0.5)
+        assert not stop.wait(0.5), "the test is over"
 
 
 def statuses(service: ServiceProcess) -> dict[str, str]:
     return {run["name"]: run["status"] for run in service.runs()}
 
 
-def run_all(service: ServiceProcess, specs: list[dict[str, Any]]) -> None:
+def run_all(service: ServiceProcess, specs: list[dict[str, Any]], stop: threading.Event) -> None:
     for spec in specs:
         answer = service.submit(spec, str(spec["name"]))
         assert answer.status == 201, answer.body
     names = {spec["name"] for spec in specs}
     over = {"SUCCEEDED", "FAILED", "CANCELLED"}
-    wait_until(lambda: all(statuses(service)[name] in over for name in names), ALL_OVER_S)
+    wait_until(lambda: all(statuses(service)[name] in over for name in names), stop)
     assert {statuses(service)[name] for name in names} == {"SUCCEEDED"}
 
 
@@ -114,6 +118,7 @@ def test_eight_runs_on_spot_nodes_end_with_their_own_bits(
     code.mkdir()
     shutil.copy(ROOT / "tests" / "integration" / "tasks.py", code / "paced.py")
     changes = read_changes(Path(os.environ[TRACE]), most=MOST_NODES, duration_s=DURATION_S)
+    stop = threading.Event()
     with ray_head(monkeypatch) as (cluster, url):
         weather = Weather(cluster)
         weather.become(changes[0].nodes)
@@ -122,11 +127,15 @@ def test_eight_runs_on_spot_nodes_end_with_their_own_bits(
             service.wait_ready()
             stormy = [spec_of(f"spot-{n}", code, n, "1:3", 0.03) for n in range(RUNS)]
             with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
-                running = pool.submit(run_all, service, stormy)
-                weather.blow(changes, until=running.done)
-                weather.become(MOST_NODES)
-                running.result()
-            run_all(service, [spec_of(f"calm-{n}", code, n, 1, 0.0) for n in range(RUNS)])
+                running = pool.submit(run_all, service, stormy, stop)
+                try:
+                    weather.blow(changes, until=running.done)
+                    weather.become(MOST_NODES)
+                    running.result()
+                finally:
+                    stop.set()
+            calm = [spec_of(f"calm-{n}", code, n, 1, 0.0) for n in range(RUNS)]
+            run_all(service, calm, threading.Event())
         finally:
             service.end()
     runs = {run: RunDirectory(service.home / "runs" / run) for run in map("spot-{}".format, range(RUNS))}
@@ -134,8 +143,8 @@ def test_eight_runs_on_spot_nodes_end_with_their_own_bits(
     for number, run in enumerate(runs.values()):
         checked = check_invariants(run)
         assert checked.problems == ()
-        calm = check_invariants(RunDirectory(service.home / "runs" / f"calm-{number}"))
-        assert checked.parameters_sha256 == calm.parameters_sha256
+        undisturbed = check_invariants(RunDirectory(service.home / "runs" / f"calm-{number}"))
+        assert checked.parameters_sha256 == undisturbed.parameters_sha256
     assert len({check_invariants(run).parameters_sha256 for run in runs.values()}) == RUNS
     assert useful_share(list(runs.values())) >= SHARE
 
