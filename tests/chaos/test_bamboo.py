@@ -5,7 +5,6 @@ repository: TUMBLER_SPOT_TRACE names the file.
 """
 
 import os
-import shutil
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from tests.chaos.spot_trace import Change, read_changes
 
 TRACE = "TUMBLER_SPOT_TRACE"
 ROOT = Path(__file__).parents[2]
-RUNS, STEPS = 8, 120
+RUNS, STEPS = 8, 400
 MOST_NODES = 6
 DURATION_S, TRACE_S = 180.0, 40_920.0
 ALL_OVER_S = 900.0
@@ -35,15 +34,16 @@ SHARE = 0.97
 """Of the time of all workers that must go into new steps, at the pace of the trace."""
 
 
-def spec_of(name: str, code: Path, seed: int, workers: object, pause_s: float) -> dict[str, Any]:
+def spec_of(name: str, seed: int, workers: object) -> dict[str, Any]:
+    """A built-in task: code of one's own lies in the session folder, which nodes of one machine share, so that
+    one which goes away takes it from the others."""
     return {
         "name": name,
-        "task": "paced:Paced",
+        "task": "language_model",
+        "model": {"preset": "gpt-nano"},
         "workers": workers,
-        "model": {"pause_s": pause_s},
-        "code": {"working_dir": str(code)},
-        "train": {"steps": STEPS, "global_batch": 16, "logical_shards": 8, "seed": seed},
-        "checkpoint": {"every": 10, "link_every": 10},
+        "train": {"steps": STEPS, "global_batch": 8, "logical_shards": 8, "seed": seed},
+        "checkpoint": {"every": 20, "link_every": 20},
         "retry": {"max_losses_without_progress": 50},
     }
 
@@ -114,9 +114,6 @@ def run_all(service: ServiceProcess, specs: list[dict[str, Any]], stop: threadin
 def test_eight_runs_on_spot_nodes_end_with_their_own_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = tmp_path / "code"
-    code.mkdir()
-    shutil.copy(ROOT / "tests" / "integration" / "tasks.py", code / "paced.py")
     changes = read_changes(Path(os.environ[TRACE]), most=MOST_NODES, duration_s=DURATION_S)
     stop = threading.Event()
     with ray_head(monkeypatch) as (cluster, url):
@@ -125,7 +122,7 @@ def test_eight_runs_on_spot_nodes_end_with_their_own_bits(
         service = ServiceProcess(tmp_path / "service", url).start()
         try:
             service.wait_ready()
-            stormy = [spec_of(f"spot-{n}", code, n, "1:3", 0.03) for n in range(RUNS)]
+            stormy = [spec_of(f"spot-{n}", n, "1:3") for n in range(RUNS)]
             with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
                 running = pool.submit(run_all, service, stormy, stop)
                 try:
@@ -134,7 +131,7 @@ def test_eight_runs_on_spot_nodes_end_with_their_own_bits(
                     running.result()
                 finally:
                     stop.set()
-            calm = [spec_of(f"calm-{n}", code, n, 1, 0.0) for n in range(RUNS)]
+            calm = [spec_of(f"calm-{n}", n, 1) for n in range(RUNS)]
             run_all(service, calm, threading.Event())
         finally:
             service.end()
