@@ -35,8 +35,8 @@ SHARE = 0.97
 
 
 def spec_of(name: str, seed: int, workers: object) -> dict[str, Any]:
-    """A built-in task: code of one's own lies in the session folder, which nodes of one machine share, so that
-    one which goes away takes it from the others."""
+    """A built-in task: shipped code lies in the session folder, which nodes of one machine share, and was gone
+    from there when drivers looked for it (tried)."""
     return {
         "name": name,
         "task": "language_model",
