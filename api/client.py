@@ -14,6 +14,7 @@ import httpx2
 
 from api.client_exports import unpack
 from api.client_goodput import GoodputCalls
+from api.client_nodes import NodeCalls
 from api.client_streams import StreamEvent, follow
 from api.client_types import (
     Answer,
@@ -21,12 +22,11 @@ from api.client_types import (
     EventInfo,
     GenerationInfo,
     LogPage,
-    Nodes,
     Plan,
     RunInfo,
     RunPage,
 )
-from api.client_wire import Wire
+from api.client_wire import Wire, encoded
 from orchestrator.domain.audit import AuditReport
 
 _EVENTS: Final = 500
@@ -38,7 +38,7 @@ _WHOLE_CHECKPOINT_S: Final = 3600.0
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Client(GoodputCalls):
+class Client(GoodputCalls, NodeCalls):
     """One service. Every method raises the error that the service answered with, such as RunNotFound or
     SpecError, and ServiceUnreachable where nobody answers.
 
@@ -79,14 +79,14 @@ class Client(GoodputCalls):
 
         `key` is made up where it is not given: a reply that was lost never makes a second run.
         """
-        body, kind = _encoded(spec, content_type)
+        body, kind = encoded(spec, content_type)
         headers = {"Content-Type": kind, "Idempotency-Key": key or uuid.uuid4().hex}
         response = self._wire.send("POST", "/runs", content=body, headers=headers, repeatable=True)
         return _parsed(RunInfo, response)
 
     def plan(self, spec: str | Mapping[str, Any], *, content_type: str | None = None) -> Plan:
         """What a submit would do; nothing is kept."""
-        body, kind = _encoded(spec, content_type)
+        body, kind = encoded(spec, content_type)
         headers = {"Content-Type": kind}
         response = self._wire.send(
             "POST", "/runs", content=body, headers=headers, params={"dry_run": "true"}, repeatable=True
@@ -238,8 +238,16 @@ class Client(GoodputCalls):
             connect, last_id=last_id, on_trouble=on_trouble, sleep=self.sleep, monotonic=self.monotonic
         )
 
-    def nodes(self) -> Nodes:
-        return _parsed(Nodes, self._wire.send("GET", "/cluster/nodes"))
+    def queues(self) -> list[dict[str, Any]]:
+        """Those with a quota, a weight or a run that is not over."""
+        return self._rows("/queues", "queues")
+
+    def put_queue(self, name: str, queue: Mapping[str, Any]) -> dict[str, Any]:
+        """Set all of `quota` and `weight`; what is left out has no limit, and the weight 1."""
+        content, headers = json.dumps(queue).encode(), {"Content-Type": "application/json"}
+        path = f"/queues/{quote(name, safe='')}"
+        shown: dict[str, Any] = self._wire.send("PUT", path, content=content, headers=headers).json()
+        return shown
 
     def datasets(self) -> list[dict[str, Any]]:
         return self._rows("/datasets", "datasets")
@@ -279,12 +287,6 @@ class Client(GoodputCalls):
     def _rows(self, path: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._wire.send("GET", path).json()[key]
         return found
-
-
-def _encoded(spec: str | Mapping[str, Any], content_type: str | None) -> tuple[bytes, str]:
-    if isinstance(spec, str):
-        return spec.encode(), content_type or "application/yaml"
-    return json.dumps(spec).encode(), content_type or "application/json"
 
 
 def _of(reference: str) -> str:

@@ -15,6 +15,7 @@ from orchestrator.domain.errors import (
     DiskFull,
     KeyReused,
     LeaseLost,
+    NodeNotFound,
     Problem,
     RunExists,
     RunNotFound,
@@ -23,6 +24,7 @@ from orchestrator.domain.errors import (
     Stale,
     StorageError,
     TumblerError,
+    WorkerNotFound,
     WrongStatus,
 )
 
@@ -52,11 +54,13 @@ _KNOWN: Final = (
     DiskFull,
     KeyReused,
     LeaseLost,
+    NodeNotFound,
     RunExists,
     RunNotFound,
     ServiceUnreachable,
     Stale,
     StorageError,
+    WorkerNotFound,
     WrongStatus,
 )
 _NO_SPEC: Final = "bad-request"

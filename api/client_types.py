@@ -112,6 +112,8 @@ class NodeInfo(Answer):
     head: bool = False
     resources: dict[str, float] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+    cordoned: bool = False
+    draining: bool = False
 
 
 class LogLine(Answer):

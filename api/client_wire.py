@@ -1,6 +1,7 @@
 """HTTP to the service: tries again what may be tried again, and turns refusals into errors."""
 
 import ipaddress
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -125,3 +126,10 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def encoded(spec: str | Mapping[str, Any], content_type: str | None) -> tuple[bytes, str]:
+    """The body of a spec, and its content type."""
+    if isinstance(spec, str):
+        return spec.encode(), content_type or "application/yaml"
+    return json.dumps(spec).encode(), content_type or "application/json"

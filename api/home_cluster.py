@@ -35,22 +35,26 @@ class HomeCluster:
     def stop(self, submission_id: str) -> None:
         self._cluster().stop(submission_id)
 
+    def drain(self, node_id: str, deadline_s: float | None, reason: str) -> bool:
+        return self._cluster().drain(node_id, deadline_s, reason)
+
     def address(self) -> str:
         """URL of the dashboard. Raises ClusterUnavailable where there is no head."""
         return self._where()[0]
 
     def _cluster(self) -> RayCluster:
-        url, env = self._where()
+        url, gcs, env = self._where()
         with self._lock:
             if self._found is None or self._found.address() != url:
-                self._found = RayCluster(url, home=self._home, env=env)
+                self._found = RayCluster(url, home=self._home, env=env, gcs=gcs)
             return self._found
 
-    def _where(self) -> tuple[str, Mapping[str, str]]:
-        """URL of the dashboard, and what lets one in. Whether it lives shows when it is asked."""
+    def _where(self) -> tuple[str, str | None, Mapping[str, str]]:
+        """URL of the dashboard, address of the GCS where that is known, and what lets one in. Whether it
+        lives shows when it is asked."""
         if self._address not in OF_THE_HOME:
-            return self._address, {}
+            return self._address, None, {}
         head = Head.recorded(self._home)
         if head is None:
             raise ClusterUnavailable(f"{self._home} has no Ray head", hint="`tumbler up` starts one")
-        return head.dashboard_url, head.env
+        return head.dashboard_url, head.address, head.env

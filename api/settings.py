@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from orchestrator.domain.errors import SpecError, TumblerError
 from orchestrator.domain.run_directory import storage_path
+from orchestrator.scheduling.policy import Policy, Surplus
 
 DEFAULT_PORT: Final = 8700
 _PREFIX: Final = "TUMBLER_"
@@ -63,6 +64,15 @@ class Settings(BaseSettings):
     """`auto`: the head that `tumbler up` started; `local`: the same; or the URL of a Ray dashboard."""
     retention_days: float = Field(90.0, gt=0, le=36500)
     """For how long an ended run stays in the record."""
+    policy: Surplus = Surplus.GOODPUT
+    """Who gets the workers that nobody needs: `goodput`, `fair` or `fifo`."""
+    preemption: bool = True
+    """Whether a run of higher priority may take all workers of others."""
+    ageing_minutes: float = Field(5.0, ge=0, le=1e6)
+    """A run that waits goes up by one point of priority in so many minutes; 0 for never."""
+    settle_s: float = Field(60.0, ge=0, le=1e6)
+    """For so long after its number of workers changed, a run keeps its surplus unless it is worth twice as
+    much elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -137,6 +147,15 @@ class Settings(BaseSettings):
         if address not in ("auto", "local"):
             _check_url(address)
         return address
+
+    @property
+    def scheduling(self) -> Policy:
+        return Policy(
+            surplus=self.policy,
+            ageing_s=60 * self.ageing_minutes,
+            preemption=self.preemption,
+            settle_s=self.settle_s,
+        )
 
     @property
     def packages(self) -> Path:

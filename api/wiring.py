@@ -26,6 +26,7 @@ from orchestrator.domain.disk import storage_errors
 from orchestrator.ports.cluster import Cluster
 from orchestrator.ports.record import Record
 from orchestrator.ports.run_files import RunFiles
+from orchestrator.services.nodes import NodeService
 from orchestrator.services.runs import RunService
 from orchestrator.store.run_files import RunFolders
 from orchestrator.store.sql import SqlRecord
@@ -94,6 +95,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         holder=holder,
         packages=settings.packages,
         on_change=bulletin.changed,
+        policy=settings.scheduling,
         retention_days=settings.retention_days,
     )
     reconciler.round_took = gauges.round_took
@@ -107,6 +109,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
     parts = Parts(
         record=record,
         runs=runs,
+        nodes=NodeService(record, cluster, reconciler.wake),
         reconciler=reconciler,
         cluster=cluster,
         bulletin=bulletin,

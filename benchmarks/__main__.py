@@ -15,6 +15,7 @@ BENCHMARKS: Final = {
     "startup": "from a fresh process to the first step, and from the last step to the end of the process",
     "feed": "rows from segments, resumes, the first batch of a first run, memory of a long feed",
     "checkpoint": "what saving costs the steps around it, time to commit, restore beside reading its bytes",
+    "schedule": "a scheduling round over a long queue: the decision alone, and as the service does it",
     "control_plane": "the service: submits at a fixed rate beside a long queue, long lists, streams",
 }
 """Name, which is also the module with `run() -> Report`, and what it measures."""

@@ -2,13 +2,9 @@
 
 from typing import ClassVar
 
-from orchestrator.domain.errors import TumblerError
+from orchestrator.domain.errors import TumblerError, WorkerNotFound
 
-
-class WorkerNotFound(TumblerError):
-    """No such worker of a run can be reached from here."""
-
-    exit_code: ClassVar[int] = 4
+__all__ = ["DriverRefused", "HeadFailed", "PackageRefused", "WorkerNotFound"]
 
 
 class HeadFailed(TumblerError):

@@ -11,7 +11,8 @@ from pathlib import Path
 from cluster.fake_run import FakeController, FakeFolder
 from orchestrator.domain.errors import ClusterUnavailable, RunExists, StorageError
 from orchestrator.domain.events import timestamp
-from orchestrator.domain.orders import Orders
+from orchestrator.domain.node_marks import NO_NODES, NodeOrders
+from orchestrator.domain.orders import Orders, orders_of
 from orchestrator.domain.run_directory import RunState
 from orchestrator.domain.runs import Run
 from orchestrator.domain.status import EndReason, RunStatus
@@ -38,6 +39,8 @@ class FakeCluster:
         self.now = _NOON
         self.launched: list[DriverOrder] = []
         self.stopped: list[str] = []
+        self.drained: dict[str, float | None] = {}
+        self.can_be_told = True
         self._steps_per_tick = steps_per_tick
         self._nodes = {f"node-{index}": _node(index, each) for index, each in enumerate(cpus)}
         self._drivers: dict[str, FakeDriver] = {}
@@ -97,6 +100,14 @@ class FakeCluster:
                 controller.stop(EndReason.USER_CANCELLED, "its Ray job was stopped", self.now)
             driver.end(DriverState.STOPPED, "the job was stopped")
 
+    def drain(self, node_id: str, deadline_s: float | None, reason: str) -> bool:
+        """Keeps what it was told; `can_be_told` says whether it understands."""
+        with self._lock:
+            self._check_there()
+            if self.can_be_told:
+                self.drained[node_id] = deadline_s
+            return self.can_be_told
+
     def address(self) -> str:
         return "http://fake"
 
@@ -118,16 +129,9 @@ class FakeCluster:
             if folder.state.attempt < run.attempt:
                 folder.begin(run.attempt, self.now)
 
-    def order(self, run: Run) -> None:
+    def order(self, run: Run, nodes: NodeOrders = NO_NODES) -> None:
         with self._lock:
-            self._folder(run).orders = Orders(
-                attempt=run.attempt,
-                workers_min=run.workers_min,
-                target=run.target,
-                checkpoint=run.checkpoint_wish,
-                stop=run.stop,
-                stop_message=run.message,
-            )
+            self._folder(run).orders = orders_of(run, nodes)
 
     def beat(self, run: Run) -> None:
         with self._lock:
@@ -247,10 +251,11 @@ class FakeCluster:
         folder = self._folders.get(path)
         return next((each for each in self._controllers if each.alive and each.folder is folder), None)
 
-    def _place(self, bundle: Mapping[str, float]) -> str | None:
+    def _place(self, bundle: Mapping[str, float], closed: frozenset[str]) -> str | None:
         for node in self._nodes.values():
             free = self._free(node)
-            if node.alive and all(free.get(kind, 0.0) >= much for kind, much in bundle.items()):
+            open_ = node.alive and node.id not in closed
+            if open_ and all(free.get(kind, 0.0) >= much for kind, much in bundle.items()):
                 return node.id
         return None
 

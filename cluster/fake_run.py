@@ -12,7 +12,7 @@ from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.status import ENDINGS, EndReason, RunStatus
 
 _ORPHAN_GRACE_S: Final = 60.0
-Place = Callable[[Mapping[str, float]], str | None]
+Place = Callable[[Mapping[str, float], frozenset[str]], str | None]
 """Takes a bundle of resources; gives the id of the node that has them free."""
 
 
@@ -37,7 +37,7 @@ class FakeFolder:
 
     def begin(self, attempt: int, now: datetime) -> None:
         kept = self.state.model_dump(
-            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256"}
+            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256", "step_s"}
         )
         self.state = RunState(**kept, attempt=attempt, status=RunStatus.QUEUED, updated=timestamp(now))
 
@@ -159,7 +159,9 @@ class FakeController:
 
     def _train(self, now: datetime, orders: Orders | None, place: Place) -> None:
         minimum = orders.workers_min if orders else self.folder.spec.workers.min
-        self._muster(now, orders.target if orders else minimum, place)
+        if orders is not None:
+            self._let_go(now, orders)
+        self._muster(now, orders.target if orders else minimum, place, _closed(orders))
         if len(self.members) < minimum:
             self._wait(now)
             return
@@ -174,16 +176,28 @@ class FakeController:
         if self._step >= total:
             self.finish(now)
 
-    def _muster(self, now: datetime, target: int, place: Place) -> None:
+    def _let_go(self, now: datetime, orders: Orders) -> None:
+        """Of those whom users or drained nodes want gone; others come in their place."""
+        for worker, node in list(self.members.items()):
+            if worker in orders.kill_workers:
+                kind, message = EventKind.WORKER_LOST, f"worker {worker} was lost: its process died"
+            elif worker in orders.drain_workers or node in orders.drained_nodes:
+                kind, message = EventKind.WORKER_RETIRED, f"worker {worker} left"
+            else:
+                continue
+            del self.members[worker]
+            self.folder.event(kind, message, now, worker=worker, step=self._step)
+
+    def _muster(self, now: datetime, target: int, place: Place, closed: frozenset[str]) -> None:
         if self.feed and self.feed_on is None:
-            self.feed_on = place(self.feed)
+            self.feed_on = place(self.feed, frozenset())
             if self.feed_on is None:
                 return
         while len(self.members) > target:
             worker, _ = self.members.popitem()
             self.folder.event(EventKind.WORKER_RETIRED, f"worker {worker} left", now, worker=worker)
         while len(self.members) < target:
-            node = place(self.bundle)
+            node = place(self.bundle, closed)
             if node is None:
                 return
             worker = f"w{self._next_worker}"
@@ -233,3 +247,8 @@ class FakeController:
     def _end(self, reason: EndReason, message: str, now: datetime) -> None:
         self.folder.conclude(reason, message, now)
         self.alive = False
+
+
+def _closed(orders: Orders | None) -> frozenset[str]:
+    """Nodes where nobody may start."""
+    return frozenset() if orders is None else frozenset(orders.closed_nodes) | frozenset(orders.drained_nodes)

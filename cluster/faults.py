@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.errors import WorkerNotFound
 from cluster.processes import WorkerProcess, started_processes
+from orchestrator.domain.errors import WorkerNotFound
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from cluster.drains import tell_drain
 from cluster.errors import DriverRefused
 from cluster.shipping import our_archive, ray_name
 from orchestrator.domain.disk import storage_errors
@@ -32,8 +33,12 @@ class RayCluster:
     process.
     """
 
-    def __init__(self, address: str, *, home: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, address: str, *, home: Path, env: Mapping[str, str] | None = None, gcs: str | None = None
+    ) -> None:
+        """`gcs` is the address of the GCS, without which Ray cannot be told of a drain."""
         self._address = address
+        self._gcs = gcs
         self._home = home
         self._env = dict(env or {})
         # Before Ray is imported, which looks once and would write a token file into HOME.
@@ -102,6 +107,13 @@ class RayCluster:
             except RuntimeError as error:
                 if "does not exist" not in str(error):
                     raise
+
+    def drain(self, node_id: str, deadline_s: float | None, reason: str) -> bool:
+        """Through Ray's own command: there is no HTTP for it. Raises ClusterUnavailable."""
+        if self._gcs is None:
+            return False
+        tell_drain(self._gcs, self._env, node_id, deadline_s, reason)
+        return True
 
     def _runtime_env(self, order: DriverOrder, jobs: Any) -> dict[str, Any]:
         """Ray puts `py_modules` before `working_dir` on the import path, and both before what is there."""

@@ -49,8 +49,8 @@ OBVIOUS: Final = {
 """Fields that have no docstring of their own."""
 
 NOTES: Final = {
-    "queue": "Kept, not used: there is no scheduler yet.",
-    "priority": "Kept, not used: there is no scheduler yet.",
+    "queue": "Only a service has queues.",
+    "priority": "Only a service has queues.",
     "secrets": "Refused: a run without a service has no store of secrets.",
     "workers.min": "Without a service the run waits in STARTING, phase `waiting for capacity`.",
     "code.working_dir": "Every node must see it; nothing is shipped yet.",

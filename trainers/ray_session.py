@@ -2,7 +2,7 @@
 machine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,8 +66,12 @@ def check_fits(spec: RunSpec) -> None:
     """
     if ray.nodes() and any(node.get("Labels", {}).get("ray.io/autoscaled") for node in ray.nodes()):
         return
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(workers_in(node, spec) for node in nodes)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    check_labels(spec, [node.get("Labels") or {} for node in alive])
+    nodes = [node["Resources"] for node in alive]
+    room = sum(
+        workers_in(node["Resources"], spec) for node in alive if carries(node.get("Labels") or {}, spec)
+    )
     if room >= spec.workers.min and _feed_fits_too(nodes, spec):
         return
     cpus = sum(node.get("CPU", 0.0) for node in nodes)
@@ -83,6 +87,24 @@ def check_fits(spec: RunSpec) -> None:
         f"workers.min or resources, or {more}"
     )
     raise SpecError([Problem("workers.min", message)])
+
+
+def check_labels(spec: RunSpec, nodes: Sequence[Mapping[str, str]]) -> None:
+    """Raises SpecError where no node carries what the spec asks for; `nodes` are their labels."""
+    if any(carries(labels, spec) for labels in nodes) or not nodes:
+        return
+    wanted = ", ".join(f"{name}={value}" for name, value in spec.resources.labels.items())
+    known = sorted({f"{n}={v}" for labels in nodes for n, v in labels.items() if not n.startswith("ray.io/")})
+    has = f"there are {', '.join(known)}" if known else "they carry none"
+    message = f"no node has the labels {wanted}: {has}; `ray start --labels` sets them"
+    raise SpecError([Problem("resources.labels", message)])
+
+
+def carries(labels: Mapping[str, str], spec: RunSpec) -> bool:
+    """Whether a node with these labels is one for the workers; operators such as `!in(a,b)` are Ray's to
+    judge."""
+    plain = {n: v for n, v in spec.resources.labels.items() if not v.startswith(("!", "in("))}
+    return all(labels.get(name) == value for name, value in plain.items())
 
 
 def workers_in(node: dict[str, float], spec: RunSpec) -> int:

@@ -20,6 +20,8 @@ from orchestrator.domain.status import ENDINGS, EndReason, RunStatus, check_move
 from trainers.elastic.messages import Formed, StepPoint
 
 _STATUS_EVERY_S = 0.5
+_NEWEST_WEIGHS = 0.1
+"""Of the newest step in the mean of its world size."""
 _ON_THE_WAY_TO = {RunStatus.PAUSED: RunStatus.PAUSING, RunStatus.CANCELLED: RunStatus.CANCELLING}
 
 
@@ -139,6 +141,7 @@ class Recorder:
                     **point.metrics,
                 }
             )
+            self._timed(point)
         if not new:
             return
         # The chain first: a link ahead of the ledger is undone by the next attempt, one behind it is missing.
@@ -168,6 +171,13 @@ class Recorder:
         self.state = self.state.model_copy(update={"tips": self._tips()})
         self._run.write_status(self.state)
         self._closed = True
+
+    def _timed(self, point: StepPoint) -> None:
+        """Into the running mean of its world size; a step that was held up counts twice the mean at most."""
+        step_s = self.state.step_s
+        mean = step_s.get(point.world_size, point.step_s)
+        mean += _NEWEST_WEIGHS * (min(point.step_s, 2 * mean) - mean)
+        self.state = self.state.model_copy(update={"step_s": {**step_s, point.world_size: round(mean, 5)}})
 
     def _link(self, point: StepPoint) -> None:
         """A link of the chain, where the step brings the hashes for one."""

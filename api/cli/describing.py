@@ -1,9 +1,12 @@
 """`tumbler describe` and `workers`: everything about one run, and what to do next."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from api.cli.arguments import Folder, Output, Reference
+from api.cli.errors import Usage
 from api.cli.output import Columns, Format, put, put_table
 from api.cli.places import need_service, service_for, storage_or_default
 from api.cli.runs import content_of
@@ -20,6 +23,7 @@ from orchestrator.domain.status import RunStatus
 
 _EVENTS = _GENERATIONS = 10
 _WORKER_COLUMNS = ("worker", "attempt", "state", "pid", "node_id", "since")
+_VERBS = {"drain": "replaced", "kill": "killed"}
 
 
 def describe(run: Reference, /, *, storage: Folder = None, output: Output = Format.TABLE) -> None:
@@ -48,9 +52,34 @@ def describe(run: Reference, /, *, storage: Folder = None, output: Output = Form
         print(f"  {command}")
 
 
-def workers(run: Served, /, *, output: Output = Format.TABLE) -> None:
-    """List the workers of a run: the living ones, and how the others left."""
+def workers(
+    run: Served,
+    verb: Annotated[Literal["drain", "kill"] | None, Parameter(name="VERB")] = None,
+    worker: Annotated[str | None, Parameter(name="WORKER")] = None,
+    /,
+    *,
+    output: Output = Format.TABLE,
+) -> None:
+    """List the workers of a run, or let one of them go: `workers RUN drain w2`.
+
+    Parameters
+    ----------
+    verb
+        `drain`: it leaves when its replacement is there, and no step is repeated. `kill`: its process is
+        killed, as a drill.
+    worker
+        Which one, such as w2.
+    """
+    if (verb is None) != (worker is None):
+        raise Usage("expected RUN alone, or RUN drain WORKER, or RUN kill WORKER")
     with need_service() as service:
+        if verb is not None and worker is not None:
+            said = service.drain_worker(run, worker) if verb == "drain" else service.kill_worker(run, worker)
+            if output is Format.TABLE:
+                print(f"worker {worker} of {said.name} is to be {_VERBS[verb]}", flush=True)
+            else:
+                put(said.content(), lines_about(said), output)
+            return
         found = service.workers(run)
     rows = [[one.get(name) for name in _WORKER_COLUMNS] for one in found]
     names = [name.replace("_", " ") for name in _WORKER_COLUMNS]
@@ -72,6 +101,8 @@ def why_it_waits(run: RunInfo) -> str | None:
             return "a user paused it; it goes on when it is resumed"
         case RunStatus.RUNNING if run.workers.now < run.workers.target:
             return f"{run.workers.now} of {run.workers.target} workers train, the others are starting"
+        case RunStatus.RUNNING if run.wait:
+            return run.wait.why
     return None
 
 
@@ -80,7 +111,8 @@ def _from_service(service: Client, run: RunInfo) -> tuple[dict[str, object], dic
     lines = lines_about(run)
     lines.pop("waits for", None)
     if waits:
-        lines = {**_first(lines, "status"), "why does it wait?": waits, **lines}
+        asked = "why not more workers?" if run.status == RunStatus.RUNNING else "why does it wait?"
+        lines = {**_first(lines, "status"), asked: waits, **lines}
     events = [flat(event) for event in service.events(run.id)]
     content = {
         **run.content(),

@@ -195,10 +195,7 @@ def _standing(settings: Settings, record: ServiceRecord, dashboard: str, *, alre
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings as the service's own process will find them, wherever they came from."""
-    given = {
-        name: str(getattr(settings, name))
-        for name in ("home", "host", "port", "storage", "db", "ray_address", "log_level", "retention_days")
-    }
+    given = {name: str(getattr(settings, name)) for name in Settings.model_fields if name != "url"}
     return {f"TUMBLER_{name.upper()}": value for name, value in given.items()}
 
 

@@ -56,6 +56,8 @@ def submit(
             run = service.submit(wire_spec(source, service))
         except SpecError as error:
             raise source.placed(error) from error
+        if run.wait is not None and run.wait.why:
+            tell(f"run {run.name} waits: {run.wait.why}")
         if detach:
             print(run.name, flush=True) if output is Format.TABLE else put(run.content(), {}, output)
             return 0

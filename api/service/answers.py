@@ -16,9 +16,9 @@ class Shown(BaseModel):
 
 class WaitShown(Shown):
     position: int | None
-    """1 is next; None for a run that starts already."""
+    """1 is next; None for a run that has workers, and in the answer to a submit."""
     why: str | None
-    """One sentence; None while it is not known."""
+    """One sentence: why it waits, or has fewer workers than it could use; None while it is not known."""
 
 
 class WorkersShown(Shown):
@@ -66,7 +66,8 @@ class RunDetail(RunShown):
     """One run and what was asked for."""
 
     wait: WaitShown | None
-    """Of a run that is QUEUED or STARTING; only GET fills it in."""
+    """Of a run that is QUEUED, or has fewer workers than it could use. Only GET fills it in, and the answer
+    to a submit of what can never fit the cluster as it is."""
     spec: dict[str, Any]
 
 
@@ -221,11 +222,30 @@ class NodeShown(Shown):
     head: bool
     resources: dict[str, float]
     labels: dict[str, str]
+    cordoned: bool
+    """No new worker starts there."""
+    draining: bool
+    """It will be gone: workers move away."""
 
 
 class NodeList(Shown):
     nodes: list[NodeShown]
     trouble: str | None
+
+
+class QueueShown(Shown):
+    name: str
+    quota: dict[str, float]
+    """The most that its runs hold together; what is not named has no limit."""
+    weight: float
+    held: dict[str, float]
+    """What they hold now, by the workers that are granted."""
+    running: int
+    waiting: int
+
+
+class QueueList(Shown):
+    queues: list[QueueShown]
 
 
 class DatasetShown(Shown):

@@ -16,7 +16,19 @@ from api.service.express import Express
 from api.service.guards import SUBMIT, Guards
 from api.service.parts import Parts
 from api.service.problems import on_http_exception, on_tumbler_error, on_validation_error
-from api.service.routes import catalogue, checkpoints, cluster, health, packages, records, runs, submit, verbs
+from api.service.routes import (
+    catalogue,
+    checkpoints,
+    cluster,
+    health,
+    packages,
+    queues,
+    records,
+    runs,
+    submit,
+    verbs,
+    workers,
+)
 from orchestrator.domain.errors import TumblerError
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -44,7 +56,8 @@ def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | Non
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for routes in (submit, runs, verbs, records, checkpoints, cluster, catalogue, packages, health):
+    every = (submit, runs, verbs, records, workers, checkpoints, cluster, queues, catalogue, packages, health)
+    for routes in every:
         # Taken over as they are: going through an included router costs each request more than its own route.
         app.router.routes.extend(routes.router.routes)
     for route in app.routes:

@@ -1,6 +1,6 @@
 """What the routes work with; `api.wiring` puts it together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -13,9 +13,11 @@ from api.service.folders import TakenNames
 from api.service.goodputs import Goodputs
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Run
 from orchestrator.ports.cluster import Cluster, ClusterView
 from orchestrator.ports.record import Record
+from orchestrator.services.nodes import NodeService
 from orchestrator.services.runs import RunService
 
 
@@ -23,6 +25,13 @@ class Waits(Protocol):
     """What the service tells of the reconciler."""
 
     def wait_of(self, run: Run) -> str | None: ...
+
+    def warning_of(self, run: Run) -> str | None: ...
+
+    def wake(self) -> None: ...
+
+    @property
+    def queues(self) -> Mapping[str, Queue]: ...
 
     @property
     def cluster_trouble(self) -> str | None: ...
@@ -35,6 +44,7 @@ class Waits(Protocol):
 class Parts:
     record: Record
     runs: RunService
+    nodes: NodeService
     reconciler: Waits
     cluster: Cluster
     bulletin: Bulletin

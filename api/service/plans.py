@@ -10,7 +10,8 @@ from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.events import utc_now
 from orchestrator.domain.lifecycle import new_run
 from orchestrator.domain.runs import Run
-from orchestrator.scheduling.admission import admit
+from orchestrator.scheduling.planning import plan
+from orchestrator.scheduling.sentences import never_fits
 
 
 async def plan_of(parts: Parts, received: Received) -> dict[str, Any]:
@@ -36,7 +37,9 @@ async def _fits(parts: Parts, run: Run) -> tuple[bool, str | None]:
     trouble = parts.reconciler.cluster_trouble
     if trouble is not None or view is None:
         return False, trouble or "the cluster was not seen yet"
-    never = admit([run], [], view).waits.get(run.id)
+    never = never_fits(run, view)
     if never is not None:
         return False, never
-    return True, admit([run], await parts.record.active(), view).waits.get(run.id)
+    queues = {queue.name: queue for queue in await parts.record.queues()}
+    waits = plan([run], await parts.record.active(), view, utc_now(), queues=queues).waits
+    return True, waits.get(run.id)

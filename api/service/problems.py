@@ -24,6 +24,8 @@ STATUS_OF: Final[Mapping[type[TumblerError], int]] = {
     errors.SpecError: 422,
     errors.DataError: 422,
     errors.RunNotFound: 404,
+    errors.NodeNotFound: 404,
+    errors.WorkerNotFound: 404,
     errors.RunExists: 409,
     errors.ClusterUnavailable: 503,
     errors.StorageError: 503,

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from orchestrator.domain.errors import WorkerNotFound
 from orchestrator.domain.events import EventKind
-from orchestrator.domain.runs import RunEvent
+from orchestrator.domain.runs import Run, RunEvent
 from orchestrator.ports.record import Record
 
 PAGE: Final = 500
@@ -68,6 +69,18 @@ class Roster:
         pid = event.facts.get("pid", known.pid if known else None)
         node_id = event.facts.get("node_id", known.node_id if known else None)
         return Worker(name, event.attempt, state, pid, node_id, event.time)
+
+
+def check_present(run: Run, name: str, roster: Roster) -> None:
+    """Raises WorkerNotFound, with the names of those there, for a worker that the run has not now."""
+    there = [
+        worker.worker
+        for worker in roster.workers.values()
+        if worker.attempt == run.attempt and worker.state in _PRESENT
+    ]
+    if name not in there:
+        has = f"it has {', '.join(there)}" if there else "it has none"
+        raise WorkerNotFound(f"run {run.name} has no worker {name} now, {has}")
 
 
 def worker_dict(worker: Worker) -> dict[str, Any]:

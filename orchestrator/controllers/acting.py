@@ -31,6 +31,7 @@ from orchestrator.domain.failpoints import reach
 from orchestrator.domain.lifecycle import cancel
 from orchestrator.domain.lifecycle_attempts import attempt_ended, deadline_passed, granted, next_driver
 from orchestrator.domain.lifecycle_news import heard
+from orchestrator.domain.node_marks import node_orders
 from orchestrator.domain.runs import Attempt, Change, Driver, Run, submission_id
 from orchestrator.domain.status import EndReason
 from orchestrator.ports.cluster import Cluster, DriverOrder
@@ -82,9 +83,18 @@ class Hands:
     async def put_orders(self, run: Run) -> None:
         """Into its run directory, unless they are there."""
         memory = self.memories.of(run)
-        wanted = (run.attempt, run.workers_min, run.target, run.checkpoint_wish, run.stop)
+        nodes = node_orders(self.watch.marks.values())
+        wanted = (
+            run.attempt,
+            run.workers_min,
+            run.target,
+            run.checkpoint_wish,
+            run.worker_wishes,
+            run.stop,
+            nodes,
+        )
         if memory.ordered != wanted:
-            await asyncio.to_thread(self.files.order, run)
+            await asyncio.to_thread(self.files.order, run, nodes)
             memory.ordered = wanted
 
     async def beat(self, run: Run) -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.controllers.decisions import Sight
 from orchestrator.domain.errors import ClusterUnavailable
+from orchestrator.domain.node_marks import NodeMark
 from orchestrator.domain.runs import Run, submission_id
 from orchestrator.ports.cluster import Cluster, ClusterView, DriverStatus
 from orchestrator.ports.run_files import News, RunFiles
@@ -30,16 +31,22 @@ class ClusterWatch:
     def __init__(self, cluster: Cluster, monotonic: Callable[[], float]) -> None:
         self._cluster = cluster
         self._monotonic = monotonic
-        self.view: ClusterView | None = None
-        """As the newest answer gave it; kept while the cluster is away."""
+        self._answer: ClusterView | None = None
         self.trouble: str | None = "Ray was not asked yet"
         self.drivers: Mapping[str, DriverStatus] = {}
         self.begun = 0
         """How many looks were begun."""
         self.answered = 0
         """Which of them was the newest that the cluster answered."""
+        self.marks: Mapping[str, NodeMark] = {}
+        """What somebody said of nodes, from the record."""
         self._task: asyncio.Task[None] | None = None
         self._due = float("-inf")
+
+    @property
+    def view(self) -> ClusterView | None:
+        """As the newest answer gave it, with the marks of nodes; kept while the cluster is away."""
+        return None if self._answer is None else self._answer.marked(self.marks)
 
     @property
     def there(self) -> bool:
@@ -79,7 +86,7 @@ class ClusterWatch:
             self.trouble = f"the cluster cannot be read: {error}"
             _log.exception("the cluster cannot be read")
         else:
-            self.view, self.drivers, self.answered, self.trouble = view, drivers, number, None
+            self._answer, self.drivers, self.answered, self.trouble = view, drivers, number, None
         finally:
             took_s = self._monotonic() - begun
             self._due = begun + min(_LOOK_AT_LEAST_EVERY_S, max(_LOOK_EVERY_S, took_s / _LOOKING_SHARE))

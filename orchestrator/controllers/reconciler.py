@@ -6,7 +6,7 @@ is there. Of several services on one record the one with the lease acts; the oth
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic as process_monotonic
@@ -17,27 +17,23 @@ import structlog
 from orchestrator.controllers.acting import Hands
 from orchestrator.controllers.decisions import decide, decide_blindly
 from orchestrator.controllers.observation import ClusterWatch, Memories, news_of, sight_of
+from orchestrator.controllers.scheduler import Scheduler
 from orchestrator.domain.errors import LeaseLost, StorageError
 from orchestrator.domain.events import timestamp, utc_now
-from orchestrator.domain.lifecycle_attempts import deadline_passed, is_overtime, retargeted, seconds_since
+from orchestrator.domain.lifecycle_attempts import seconds_since
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Run
 from orchestrator.domain.status import RunStatus
-from orchestrator.ports.cluster import Cluster, ClusterView, Node
+from orchestrator.ports.cluster import Cluster, ClusterView
 from orchestrator.ports.record import Record
 from orchestrator.ports.run_files import News, RunFiles
-from orchestrator.scheduling.admission import Plan, admit
+from orchestrator.scheduling.policy import DEFAULT_POLICY, Policy
 
 LEASE_TTL_S: Final = 3.0
-QUEUE_SEEN: Final = 50
-"""So many waiting runs are looked at in a round, without those that can never fit; whoever stands behind them
-is not first anyway."""
-_HOPELESS_KNOWN: Final = 1000
 _LEASE_RENEWED_S: Final = 1.0
 _ROUND_S: Final = 0.2
 _IDLE_ROUND_S: Final = 1.0
 _PRUNE_EVERY_S: Final = 3600.0
-_SCHEDULING_SHARE: Final = 0.02
-"""Of the time: while thousands are submitted, looking through the queue must not hold them up."""
 _log = structlog.get_logger()
 
 
@@ -57,6 +53,7 @@ class Reconciler:
         on_change: Callable[[str], None] = ignore,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = process_monotonic,
+        policy: Policy = DEFAULT_POLICY,
         retention_days: float = 90.0,
         round_s: float = _ROUND_S,
     ) -> None:
@@ -74,14 +71,7 @@ class Reconciler:
         self._hands = Hands(
             record, cluster, files, self._watch, self._memories, packages, on_change, clock, monotonic
         )
-        self._plan = Plan()
-        self._hopeless: dict[str, str] = {}
-        """Gang claims that can never fit on the nodes there are now, and why."""
-        self._hopeless_on: tuple[Node, ...] = ()
-        self._rest_until = float("-inf")
-        """Before that nobody is scheduled."""
-        self._seen_all = True
-        """The plan looked at everybody who waits."""
+        self._scheduler = Scheduler(record, self._hands, self._watch, policy, self._storage_failed)
         self._token: int | None = None
         self._token_at = float("-inf")
         self._pruned_at = monotonic()
@@ -104,7 +94,10 @@ class Reconciler:
         return self._watch.view
 
     def wait_of(self, run: Run) -> str | None:
-        """Why a run waits, in one sentence; None where nobody knows, or it does not."""
+        """Why a run waits, or trains with fewer workers than it could use, in one sentence; None where nobody
+        knows, or neither is so."""
+        if run.status is RunStatus.RUNNING:
+            return self._scheduler.why(run)
         if run.status not in (RunStatus.QUEUED, RunStatus.STARTING):
             return None
         if run.not_before is not None and run.not_before > timestamp(self._clock()):
@@ -117,10 +110,16 @@ class Reconciler:
             return self._watch.trouble
         if run.status is RunStatus.STARTING:
             return run.phase or None
-        said = self._plan.waits.get(run.id) or self._hopeless.get(run.gang_claim)
-        if said is not None or self._seen_all:
-            return said
-        return f"at least {QUEUE_SEEN} runs with higher or equal priority are ahead of it"
+        return self._scheduler.why(run)
+
+    def warning_of(self, run: Run) -> str | None:
+        """Why the cluster as it is can never hold a run that was just submitted; None where it can."""
+        return self._scheduler.never_fits(run)
+
+    @property
+    def queues(self) -> Mapping[str, Queue]:
+        """Those with a quota or weight, as they were in the last round."""
+        return self._scheduler.queues
 
     # the loop
 
@@ -148,13 +147,15 @@ class Reconciler:
             return
         try:
             await self._look_at_cluster()
+            self._watch.marks = await self._record.node_marks()
             active = await self._record.active()
             self._memories.keep_only({run.id for run in active})
             told = await asyncio.gather(*(news_of(self._files, run) for run in active))
             for run, news in zip(active, told, strict=True):
                 await self._mind(run, news, token)
             # Only a round makes a run active: where none was, none is.
-            await self._schedule(await self._record.active() if active else (), token)
+            living = await self._record.active() if active else ()
+            self._busy = await self._scheduler.round(living, token)
             await self._hands.settle()
             await self._prune()
         except LeaseLost:
@@ -215,61 +216,6 @@ class Reconciler:
         for_s = self._monotonic() - memory.trouble_since
         with contextlib.suppress(StorageError):  # the record's own disk: the next round tries again
             await self._hands.carry_out(run, decide_blindly(run, error.message, for_s, self._clock()), token)
-
-    async def _schedule(self, living: Sequence[Run], token: int) -> None:
-        """Start whoever is first and fits, let others grow, and say why the rest waits."""
-        begun = self._monotonic()
-        self._busy = True
-        if begun < self._rest_until:
-            return
-        now = self._clock()
-        view = self._watch.view if self._watch.there else None
-        active = {run.id: run for run in living}
-        if view is not None and view.nodes != self._hopeless_on:
-            self._hopeless, self._hopeless_on = {}, view.nodes
-        while True:
-            waiting = await self._record.queue(
-                now=timestamp(now), limit=QUEUE_SEEN, without=self._hopeless if view else ()
-            )
-            queued = [run for run in waiting if not await self._ended_by_deadline(run, token)]
-            self._plan = Plan() if view is None else admit(queued, tuple(active.values()), view)
-            self._seen_all = len(waiting) < QUEUE_SEEN
-            hopeless_before = len(self._hopeless)
-            if hopeless_before < _HOPELESS_KNOWN:
-                self._hopeless |= self._plan.hopeless
-            if self._seen_all or len(self._hopeless) == hopeless_before:
-                break
-        self._busy = bool(active)
-        for run in queued:
-            if run.id in self._plan.grants:
-                await self._grant(run, self._plan.grants[run.id], token)
-        for run_id, target in self._plan.targets.items():
-            await self._retarget(active[run_id], target, token)
-        self._busy = self._busy or bool(self._plan.grants)
-        ended = self._monotonic()
-        self._rest_until = ended + (ended - begun) / _SCHEDULING_SHARE
-
-    async def _ended_by_deadline(self, run: Run, token: int) -> bool:
-        if not is_overtime(run, self._clock()):
-            return False
-        await self._hands.change(run, lambda newest: deadline_passed(newest, self._clock()), token)
-        return True
-
-    async def _grant(self, run: Run, target: int, token: int) -> None:
-        try:
-            await self._hands.grant(run, target, token)
-        except StorageError as error:
-            await self._storage_failed(run, error, token)
-
-    async def _retarget(self, run: Run, target: int, token: int) -> None:
-        try:
-            after = await self._hands.change(
-                run, lambda newest: retargeted(newest, target, self._clock()), token
-            )
-            if after.target == target:
-                await self._hands.put_orders(after)
-        except StorageError as error:
-            await self._storage_failed(run, error, token)
 
     async def _prune(self) -> None:
         due = self._monotonic() - self._pruned_at >= _PRUNE_EVERY_S

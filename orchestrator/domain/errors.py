@@ -91,6 +91,18 @@ class CheckpointError(TumblerError):
     """A checkpoint is torn, corrupt or does not fit the model."""
 
 
+class WorkerNotFound(TumblerError):
+    """No such worker of a run lives, or can be reached from here."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class NodeNotFound(TumblerError):
+    """No node, or more than one, is called that."""
+
+    exit_code: ClassVar[int] = 4
+
+
 class CheckpointNotFound(TumblerError):
     """The run has no committed checkpoint of this step."""
 

@@ -65,7 +65,7 @@ def pause(run: Run, now: datetime) -> Change | None:
             return None
         case RunStatus.QUEUED:
             return move(run, RunStatus.PAUSED, now, reason=EndReason.USER_PAUSED, not_before=None)
-        case RunStatus.STARTING | RunStatus.RUNNING if run.stop is None:
+        case RunStatus.STARTING | RunStatus.RUNNING if run.stop in (None, EndReason.PREEMPTED):
             return _asked(run, RunStatus.PAUSING, EndReason.USER_PAUSED, "", now)
         case _:
             raise wrong_status(run, "paused")
@@ -77,7 +77,7 @@ def resume(run: Run, now: datetime) -> Change | None:
         case RunStatus.QUEUED | RunStatus.STARTING | RunStatus.RUNNING:
             return None
         case RunStatus.PAUSED:
-            return move(run, RunStatus.QUEUED, now, queued=timestamp(now))
+            return move(run, RunStatus.QUEUED, now, queued=timestamp(now), waits_since=None)
         case _:
             raise wrong_status(run, "resumed")
 
@@ -144,7 +144,7 @@ def scale(run: Run, low: int | None, high: int | None, now: datetime) -> Change 
         return None
     target = run.target
     if run.status in (RunStatus.STARTING, RunStatus.RUNNING):
-        target = max(low, min(high, target))
+        target = min(high, target)
     scaled = run.with_(workers_min=low, workers_max=high, target=target, updated=timestamp(now))
     wished = f"{low}" if low == high else f"{low} to {high}"
     happened = event(

@@ -42,7 +42,7 @@ def granted(run: Run, target: int, now: datetime) -> Change | None:
         driver=1,
         target=target,
         not_before=None,
-        progress=replace(run.progress, workers=0, generation=0),
+        progress=replace(run.progress, workers=0, generation=0, seats={}),
     )
     begun = event(
         EventKind.ATTEMPT_STARTED,
@@ -75,6 +75,19 @@ def retargeted(run: Run, target: int, now: datetime) -> Change | None:
         target=target,
     )
     return Change(run.with_(target=target, updated=timestamp(now)), (scaled,))
+
+
+def preempted(run: Run, message: str, now: datetime) -> Change | None:
+    """A better claim needs its places: leave them with a last checkpoint, and wait for others.
+
+    The status stays; QUEUED follows when the attempt is over. A user's wish that comes meanwhile goes first.
+    """
+    if run.status not in _LIVE or run.stop is not None:
+        return None
+    at = timestamp(now)
+    asked = run.with_(stop=EndReason.PREEMPTED, stop_since=at, message=message, updated=at)
+    happened = event(EventKind.RUN_PREEMPTED, message, now=now, attempt=run.attempt, target=run.target)
+    return Change(asked, (happened,))
 
 
 def next_driver(run: Run, gone: Driver | None, message: str, now: datetime) -> Change | None:
@@ -134,7 +147,8 @@ def attempt_ended(
         stop_since=None,
         ended=at if end.status.terminal else None,
         not_before=timestamp(now + timedelta(seconds=end.back_off_s)) if end.back_off_s else None,
-        progress=replace(run.progress, workers=0),
+        progress=replace(run.progress, workers=0, seats={}),
+        waits_since=at if end.status is RunStatus.QUEUED else None,
         patience=end.patience,
     )
     closed = replace(attempt, ended=at, reason=reason, message=message, last_step=run.progress.step)
@@ -194,6 +208,10 @@ def _what_follows(run: Run, reason: EndReason, message: str) -> _Follows:
         return _Follows(ending.status, reason, message, run.patience)
     if run.status is RunStatus.CANCELLING:
         return _Follows(RunStatus.CANCELLED, EndReason.USER_CANCELLED, message, run.patience)
+    if run.stop is EndReason.PREEMPTED and ending.budget is not None:
+        if ending.budget is not IncidentKind.OWN_ERROR:
+            return _charged(run, run.stop, IncidentKind.PREEMPTION, message or run.message)
+        return _charged(run, reason, ending.budget, message)
     if run.stop is not None and ending.budget is not None:
         return _Follows(ENDINGS[run.stop].status, run.stop, message or run.message, run.patience)
     if ending.budget is None:
@@ -213,7 +231,7 @@ def _charged(run: Run, reason: EndReason, kind: IncidentKind, message: str) -> _
     left = Patience(dict(budget.counts), budget.losses_without_progress, budget.newest_step)
     if isinstance(verdict, GiveUp):
         return _Follows(RunStatus.FAILED, verdict.reason, verdict.message, left)
-    again = max(0, budget.losses_without_progress - 1)
+    again = 0 if kind is IncidentKind.PREEMPTION else max(0, budget.losses_without_progress - 1)
     back_off_s = min(_LONGEST_BACK_OFF_S, 2.0 ** min(again, 10) - 1)
     return _Follows(RunStatus.QUEUED, reason, message, left, back_off_s)
 

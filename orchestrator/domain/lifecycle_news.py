@@ -3,13 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.domain.events import EventKind, timestamp
 from orchestrator.domain.lifecycle import move
 from orchestrator.domain.run_directory import RunState
-from orchestrator.domain.runs import Attempt, Change, GenerationRow, Run
+from orchestrator.domain.runs import Attempt, Change, GenerationRow, Progress, Run
 from orchestrator.domain.status import RunStatus
+
+_LEFT: Final = (
+    EventKind.WORKER_LOST,
+    EventKind.WORKER_HUNG,
+    EventKind.WORKER_RETIRED,
+    EventKind.WORKER_REFUSED,
+    EventKind.REPLICA_CORRUPTED,
+)
 
 
 def heard(
@@ -35,8 +43,10 @@ def heard(
     skipped = sum(happened["kind"] == EventKind.CHECKPOINT_SKIPPED for happened in new)
     if skipped:
         changes["skipped_checkpoints"] = run.skipped_checkpoints + skipped
+    progress = run.progress if state is None else _told_by(run, state)
     if state is not None:
-        changes |= _told_by(run, state)
+        changes["phase"] = state.phase
+    changes["progress"] = replace(progress, seats=_seats(run.progress.seats, new))
     trains = state is not None and (state.status is RunStatus.RUNNING or state.generation > 0)
     if trains and run.started is None:
         changes["started"] = str(formed[0]["time"]) if formed else timestamp(now)
@@ -52,8 +62,8 @@ def heard(
     return Change(known.with_(updated=timestamp(now)), told, attempts=begun, generations=rows)
 
 
-def _told_by(run: Run, state: RunState) -> dict[str, Any]:
-    progress = replace(
+def _told_by(run: Run, state: RunState) -> Progress:
+    return replace(
         run.progress,
         step=state.step,
         total_steps=state.total_steps,
@@ -62,8 +72,19 @@ def _told_by(run: Run, state: RunState) -> dict[str, Any]:
         metrics=dict(state.metrics),
         checkpoint=state.checkpoint,
         parameters_sha256=state.parameters_sha256,
+        step_s=dict(state.step_s),
     )
-    return {"progress": progress, "phase": state.phase}
+
+
+def _seats(seats: Mapping[str, str], events: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Where the workers are that started and did not leave."""
+    taken = dict(seats)
+    for happened in events:
+        if happened["kind"] == EventKind.WORKER_STARTED and happened.get("node_id"):
+            taken[happened["worker"]] = happened["node_id"]
+        elif happened["kind"] in _LEFT:
+            taken.pop(str(happened.get("worker")), None)
+    return taken
 
 
 def _ingested(happened: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,13 +50,14 @@ class Roster:
 
     def missing(self) -> int:
         """How many workers must still be asked for to reach the target."""
-        return max(0, self._wanted() - len(self._in(*_COUNTED)))
+        return max(0, self.target - len(self._staying()))
 
     def surplus(self) -> list[str]:
-        """Workers over the target, the newest and least useful first."""
-        order = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)
-        candidates = [worker for phase in order for worker in reversed(self._in(phase))]
-        return candidates[: max(0, len(candidates) - self._wanted())]
+        """Workers over the target, the newest and least useful first; then those to be replaced, where
+        nobody has to come for them."""
+        over = self._staying()[: max(0, len(self._staying()) - self.target)]
+        ready = [worker for worker in self._in(WorkerPhase.ACTIVE) if worker not in (*over, *self._replaced)]
+        return over + (self.leaving() if len(ready) >= self.target else [])
 
     def phase(self, worker_id: str) -> WorkerPhase | None:
         return self._phases.get(worker_id)
@@ -93,13 +94,20 @@ class Roster:
         if self._phases.get(worker_id) is WorkerPhase.ACTIVE:
             self._replaced.add(worker_id)
 
+    def keep(self, worker_id: str) -> None:
+        """It need not be replaced after all."""
+        self._replaced.discard(worker_id)
+
+    def leaving(self) -> list[str]:
+        """Members that leave as soon as a newcomer can take their place."""
+        return [worker for worker in self._in(WorkerPhase.ACTIVE) if worker in self._replaced]
+
     def next_generation(self) -> Generation | None:
         """The generation to publish now, or None while the newest one holds or too few workers are ready."""
-        active = self._in(WorkerPhase.ACTIVE)
         warm = self._in(WorkerPhase.WARM)
-        for worker in [w for w in active if w in self._replaced][: len(warm)]:
+        for worker in self.leaving()[: len(warm)]:
             self.retire(worker)
-            active.remove(worker)
+        active = self._in(WorkerPhase.ACTIVE)
         members = tuple(w for w in self.generation.members if w in active) + tuple(
             w for w in self._phases if w in warm
         )
@@ -115,12 +123,11 @@ class Roster:
             self._phases[worker] = WorkerPhase.ACTIVE
         return self.generation
 
-    def _wanted(self) -> int:
-        """The target, and a second worker for each that is being replaced."""
-        return self.target + sum(self._phases.get(w) is WorkerPhase.ACTIVE for w in self._replaced)
+    def _staying(self) -> list[str]:
+        """All but those that leave, the newest and least useful first."""
+        order = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)
+        leaving = set(self.leaving())
+        return [worker for phase in order for worker in reversed(self._in(phase)) if worker not in leaving]
 
     def _in(self, *phases: WorkerPhase) -> list[str]:
         return [worker for worker, phase in self._phases.items() if phase in phases]
-
-
-_COUNTED = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)

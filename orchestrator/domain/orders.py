@@ -4,8 +4,12 @@ Orders are a wanted state, not commands: reading them twice, late or after a res
 training code needs no address of the service. The controller looks at the file several times a second.
 """
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.domain.node_marks import NO_NODES, NodeOrders
+from orchestrator.domain.runs import Run, WorkerWishes
 from orchestrator.domain.status import EndReason
 
 
@@ -24,3 +28,31 @@ class Orders(BaseModel):
     stop: EndReason | None = None
     """Leave at the next step boundary with a last checkpoint, and end the attempt for this reason."""
     stop_message: str = ""
+    drain_workers: tuple[str, ...] = ()
+    """Each leaves politely, and another comes in its place. Ids are never used again, so a name stays here
+    for the whole attempt without harm."""
+    kill_workers: tuple[str, ...] = ()
+    """Each is killed, once: a fault on purpose."""
+    closed_nodes: tuple[str, ...] = ()
+    """Ids of nodes where no new worker may start; those that are there stay."""
+    drained_nodes: Mapping[str, float | None] = Field(default_factory=dict)
+    """Ids of nodes that will be gone, and when: seconds since 1970, None where nobody knows. Workers move
+    away."""
+
+
+def orders_of(run: Run, nodes: NodeOrders = NO_NODES) -> Orders:
+    """What the record says that a run's newest attempt is to do."""
+    wishes = run.worker_wishes if run.worker_wishes.attempt == run.attempt else WorkerWishes()
+    return Orders(
+        attempt=run.attempt,
+        # Scaled to more than it is granted, it trains on until it gets them.
+        workers_min=min(run.workers_min, run.target),
+        target=run.target,
+        checkpoint=run.checkpoint_wish,
+        stop=run.stop,
+        stop_message=run.message if run.stop else "",
+        drain_workers=wishes.drain,
+        kill_workers=wishes.kill,
+        closed_nodes=nodes.closed,
+        drained_nodes=dict(nodes.drained),
+    )

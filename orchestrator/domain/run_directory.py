@@ -7,8 +7,7 @@ data.json     what an own scan of the sources found; only in a run that was scan
 owner         id of the service's run that it belongs to; not there in one that `tumbler run` made
 orders.json   what the service wishes of the living attempt
 service.beat  touched every few seconds by the service that follows the run
-outbox/       journals of events, metrics, ledger and chain
-logs/ checkpoints/
+outbox/       journals of events, metrics, ledger and chain, beside logs/ and checkpoints/
 """
 
 import shutil
@@ -34,6 +33,7 @@ from orchestrator.domain.spec_problems import examine
 from orchestrator.domain.status import EndReason, RunStatus
 
 _FORMAT: Final = 1
+_KEPT: Final = {"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256", "step_s", "tips"}
 
 
 def storage_path(uri: str) -> Path:
@@ -73,6 +73,8 @@ class RunState(BaseModel):
     checkpoint: str | None = None
     """Path of the newest committed checkpoint."""
     parameters_sha256: str | None = None
+    step_s: dict[int, float] = {}
+    """World size -> seconds of a step with so many workers, a running mean over all attempts."""
     tips: dict[str, Tip] = {}
     """Of the sealed journals, `ledger` and `chain`: the newest record that this state knows of."""
 
@@ -291,9 +293,7 @@ class RunDirectory:
     def _next_attempt(self, attempt: int, now: str) -> None:
         record, state = self.record(), self.read_status()
         # How far it came stays; how the last attempt ended does not.
-        kept = state.model_dump(
-            include={"run", "started", "step", "total_steps", "checkpoint", "parameters_sha256", "tips"}
-        )
+        kept = state.model_dump(include=_KEPT)
         self._begin(
             record.model_copy(update={"attempt": attempt}),
             RunState(**kept, attempt=attempt, status=RunStatus.QUEUED, updated=now),

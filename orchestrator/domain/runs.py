@@ -25,6 +25,10 @@ class Progress:
     checkpoint: str | None = None
     """Path of the newest committed checkpoint."""
     parameters_sha256: str | None = None
+    step_s: Mapping[int, float] = field(default_factory=dict)
+    """World size -> seconds of a step with so many workers, where that was measured; of all attempts."""
+    seats: Mapping[str, str] = field(default_factory=dict)
+    """Worker id -> id of its node, of the workers that live, the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,16 @@ class Patience:
     counts: Mapping[IncidentKind, int] = field(default_factory=dict)
     losses_without_progress: int = 0
     newest_step: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerWishes:
+    """Workers of one attempt that users want gone, by ids that are never used again in it."""
+
+    attempt: int = 0
+    drain: tuple[str, ...] = ()
+    """Politely, as soon as a replacement is there."""
+    kill: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,8 @@ class Run:
     started: str | None = None
     """When its first generation formed."""
     ended: str | None = None
+    waits_since: str | None = None
+    """When it began to wait for workers again, while it is QUEUED after an attempt; else since `queued`."""
     not_before: str | None = None
     """Back-off: no attempt starts earlier."""
     attempt: int = 0
@@ -80,6 +96,7 @@ class Run:
     stop_since: str | None = None
     checkpoint_wish: int = 0
     """Number of the wish for a checkpoint now, that of its event; 0 where none is open."""
+    worker_wishes: WorkerWishes = WorkerWishes()
     skipped_checkpoints: int = 0
     """Checkpoints that could not be written, or were damaged when they were to be restored."""
     package: str | None = None

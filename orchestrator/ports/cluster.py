@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+from orchestrator.domain.node_marks import NodeMark
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,18 @@ class ClusterView:
     nodes: tuple[Node, ...]
     autoscaled: bool = False
     """It may grow: no run is told that it can never fit."""
+
+    def marked(self, marks: Mapping[str, NodeMark]) -> "ClusterView":
+        """With what somebody said of its nodes."""
+        if not marks:
+            return self
+        return replace(self, nodes=tuple(_marked(node, marks.get(node.id)) for node in self.nodes))
+
+
+def _marked(node: Node, mark: NodeMark | None) -> Node:
+    if mark is None:
+        return node
+    return replace(node, cordoned=mark.cordoned, draining=node.draining or mark.draining)
 
 
 class DriverState(StrEnum):
@@ -88,6 +102,13 @@ class Cluster(Protocol):
 
     def stop(self, submission_id: str) -> None:
         """End a driver, by SIGTERM first; one that is over or unknown is left alone."""
+        ...
+
+    def drain(self, node_id: str, deadline_s: float | None, reason: str) -> bool:
+        """Tell Ray that a node will be gone, so that it places nothing there; False where it cannot be told.
+
+        Ray takes that back for no node.
+        """
         ...
 
     def address(self) -> str: ...

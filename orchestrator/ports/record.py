@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.node_marks import NodeMark
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 
@@ -90,15 +92,20 @@ class Record(Protocol):
         """All runs in an ACTIVE status, the oldest first."""
         ...
 
-    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
-        """QUEUED runs whose back-off is over: greatest priority first, then the longest queued.
+    async def queue(self, *, each: int, without: Collection[str] = ()) -> Sequence[Run]:
+        """QUEUED runs, in a back-off too: of each queue and priority the `each` that are queued longest.
 
-        Runs that never started and have one of the gang claims in `without` are left out.
+        The greatest priority first, then the longest queued. Runs that never started and have one of the
+        gang claims in `without` are left out.
         """
         ...
 
     async def num_ahead(self, run: Run) -> int:
         """How many QUEUED runs stand before this one."""
+        ...
+
+    async def waiting(self) -> Mapping[str, int]:
+        """Queue -> how many QUEUED runs are in it, where there are some."""
         ...
 
     async def counts(self) -> Mapping[RunStatus, int]: ...
@@ -110,6 +117,24 @@ class Record(Protocol):
     async def drivers(self, run_id: str) -> Sequence[Driver]: ...
 
     async def generations(self, run_id: str) -> Sequence[GenerationRow]: ...
+
+    async def node_marks(self) -> Mapping[str, NodeMark]:
+        """By node id, all nodes of which somebody said something."""
+        ...
+
+    async def put_node_mark(self, mark: NodeMark) -> None: ...
+
+    async def drop_node_mark(self, node_id: str) -> None:
+        """Nothing where there is none."""
+        ...
+
+    async def queues(self) -> Sequence[Queue]:
+        """Those that `put_queue` was told of, by name."""
+        ...
+
+    async def put_queue(self, queue: Queue) -> None:
+        """Set quota and weight of a queue, whether any run is in it or not."""
+        ...
 
     async def take_lease(self, holder: str, *, now_s: float, ttl_s: float) -> int | None:
         """Be the one that acts until `now_s + ttl_s`; again before that to stay it. Seconds since 1970.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrator.domain.node_marks import NO_NODES, NodeOrders
 from orchestrator.domain.run_directory import RunState
 from orchestrator.domain.runs import Run
 
@@ -32,8 +33,9 @@ class RunFiles(Protocol):
         """Make the directory, or begin attempt `run.attempt` in it; nothing where that was done already."""
         ...
 
-    def order(self, run: Run) -> None:
-        """Put the run's wanted state (`target`, `workers_min`, `checkpoint_wish`, `stop`) into its orders."""
+    def order(self, run: Run, nodes: NodeOrders = NO_NODES) -> None:
+        """Put the run's wanted state (`target`, `workers_min`, `checkpoint_wish`, `worker_wishes`, `stop`)
+        and that of the nodes into its orders."""
         ...
 
     def beat(self, run: Run) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from orchestrator.domain import lifecycle
 from orchestrator.domain.errors import RunExists, RunNotFound, Stale
 from orchestrator.domain.events import utc_now
+from orchestrator.domain.lifecycle_workers import drain_worker, kill_worker
 from orchestrator.domain.names import LONGEST_NAME, generate_name
 from orchestrator.domain.runs import Change, Run
 from orchestrator.domain.spec import RunSpec
@@ -85,6 +86,15 @@ class RunService:
     async def take_checkpoint(self, reference: str) -> Run:
         """At the next step boundary; an event with the number of the wish tells what became of it."""
         return await self._change(reference, lambda run: lifecycle.take_checkpoint(run, self._clock()))
+
+    async def drain_worker(self, reference: str, worker: str) -> Run:
+        """It leaves politely, and another comes. Raises WrongStatus; whether there is such a worker is for
+        the caller to know."""
+        return await self._change(reference, lambda run: drain_worker(run, worker, self._clock()))
+
+    async def kill_worker(self, reference: str, worker: str) -> Run:
+        """A fault on purpose; as above."""
+        return await self._change(reference, lambda run: kill_worker(run, worker, self._clock()))
 
     async def scale(self, reference: str, workers: int | Workers) -> Run:
         """A number is the most, and the least follows where it is above. Raises SpecError for what it cannot

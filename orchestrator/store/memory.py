@@ -1,9 +1,12 @@
 """The record in memory: complete, quick, and gone with the process."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.domain.node_marks import NodeMark
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import Added, Decide, IdempotencyKey, RunPage, RunQuery
@@ -42,7 +45,9 @@ class MemoryRecord:
         """Name -> id."""
         self._keys: dict[str, tuple[str, str]] = {}
         """Idempotency key -> (SHA-256 of the body, id of the run)."""
+        self._queues: dict[str, Queue] = {}
         self._lease = _Lease(_NOBODY, 0, 0.0)
+        self._node_marks: dict[str, NodeMark] = {}
 
     async def add(self, new: Change, key: IdempotencyKey | None = None) -> Added:
         if key is not None and key.key in self._keys:
@@ -105,17 +110,21 @@ class MemoryRecord:
     async def active(self) -> Sequence[Run]:
         return sorted((run for run in self._runs() if run.active), key=lambda run: (run.created, run.id))
 
-    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
-        due = [
-            run
-            for run in self._queued()
-            if (run.not_before is None or run.not_before <= now)
-            and not (run.started is None and run.gang_claim in without)
-        ]
-        return sorted(due, key=_turn)[:limit]
+    async def queue(self, *, each: int, without: Collection[str] = ()) -> Sequence[Run]:
+        seen: Counter[tuple[str, int]] = Counter()
+        shown = []
+        for run in sorted(self._queued(), key=_turn):
+            group = run.queue, run.priority
+            if seen[group] < each and not (run.started is None and run.gang_claim in without):
+                seen[group] += 1
+                shown.append(run)
+        return shown
 
     async def num_ahead(self, run: Run) -> int:
         return sum(_turn(other) < _turn(run) for other in self._queued())
+
+    async def waiting(self) -> Mapping[str, int]:
+        return Counter(run.queue for run in self._queued())
 
     async def counts(self) -> Mapping[RunStatus, int]:
         statuses = [run.status for run in self._runs()]
@@ -136,6 +145,21 @@ class MemoryRecord:
     async def generations(self, run_id: str) -> Sequence[GenerationRow]:
         found = self._kept.get(run_id)
         return [] if found is None else [found.generations[key] for key in sorted(found.generations)]
+
+    async def node_marks(self) -> Mapping[str, NodeMark]:
+        return dict(self._node_marks)
+
+    async def put_node_mark(self, mark: NodeMark) -> None:
+        self._node_marks[mark.id] = mark
+
+    async def drop_node_mark(self, node_id: str) -> None:
+        self._node_marks.pop(node_id, None)
+
+    async def queues(self) -> Sequence[Queue]:
+        return [self._queues[name] for name in sorted(self._queues)]
+
+    async def put_queue(self, queue: Queue) -> None:
+        self._queues[queue.name] = queue
 
     async def take_lease(self, holder: str, *, now_s: float, ttl_s: float) -> int | None:
         if self._lease.holder not in (holder, _NOBODY) and self._lease.until_s > now_s:

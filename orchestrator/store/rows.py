@@ -6,7 +6,18 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Table
 
-from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Patience, Progress, Run, RunEvent
+from orchestrator.domain.queues import Queue
+from orchestrator.domain.runs import (
+    Attempt,
+    Change,
+    Driver,
+    GenerationRow,
+    Patience,
+    Progress,
+    Run,
+    RunEvent,
+    WorkerWishes,
+)
 from orchestrator.domain.status import EndReason, IncidentKind, RunStatus
 from orchestrator.store.tables import ATTEMPTS, DRIVERS, GENERATIONS, RUNS
 
@@ -22,6 +33,7 @@ _IN_BODY: Final = (
     "message",
     "phase",
     "started",
+    "waits_since",
     "attempt",
     "driver",
     "target",
@@ -47,11 +59,13 @@ def run_row(run: Run) -> dict[str, Any]:
     row["gang_claim"] = run.gang_claim if run.started is None else ""
     body = {name: getattr(run, name) for name in _IN_BODY}
     body["labels"] = dict(run.labels)
-    # Most runs have none of either for most of their life.
+    # Most runs have none of these for most of their life.
     if run.progress != _NO_PROGRESS:
-        body["progress"] = {**vars(run.progress), "metrics": dict(run.progress.metrics)}
+        body["progress"] = _progress_body(run.progress)
     if run.patience != _NO_PATIENCE:
         body["patience"] = {**vars(run.patience), "counts": dict(run.patience.counts)}
+    if run.worker_wishes != _NO_WISHES:
+        body["worker_wishes"] = vars(run.worker_wishes)
     row["body"] = _text(body)
     return row
 
@@ -61,13 +75,15 @@ def run_of(row: Sequence[Any]) -> Run:
     columns, (status, spec, text) = row[:-3], row[-3:]
     body = json.loads(text)
     stop, progress, patience = body["stop"], body.get("progress"), body.get("patience")
+    wishes = body.get("worker_wishes")
     return Run(
         **dict(zip(_COLUMNS, columns, strict=True)),
         **{
             **body,
             "stop": None if stop is None else EndReason(stop),
-            "progress": _NO_PROGRESS if progress is None else Progress(**progress),
+            "progress": _NO_PROGRESS if progress is None else _progress(progress),
             "patience": _NO_PATIENCE if patience is None else _patience(patience),
+            "worker_wishes": _NO_WISHES if wishes is None else _wishes(wishes),
         },
         status=RunStatus(status),
         spec_json=spec,
@@ -111,8 +127,32 @@ def generation_of(row: Row[Any]) -> GenerationRow:
     return GenerationRow(**{**body, "workers": tuple(body["workers"])})
 
 
+def queue_row(queue: Queue) -> dict[str, Any]:
+    return {"name": queue.name, "body": _text({"quota": dict(queue.quota), "weight": queue.weight})}
+
+
+def queue_of(row: Row[Any]) -> Queue:
+    return Queue(**_fields(row))
+
+
 _NO_PROGRESS: Final = Progress()
 _NO_PATIENCE: Final = Patience()
+_NO_WISHES: Final = WorkerWishes()
+
+
+def _wishes(body: Mapping[str, Any]) -> WorkerWishes:
+    return WorkerWishes(body["attempt"], tuple(body["drain"]), tuple(body["kill"]))
+
+
+def _progress_body(progress: Progress) -> dict[str, Any]:
+    mappings = {name: dict(getattr(progress, name)) for name in ("metrics", "step_s", "seats")}
+    return {**vars(progress), **mappings}
+
+
+def _progress(body: Mapping[str, Any]) -> Progress:
+    """Keys of JSON are text; rows of earlier versions have no `step_s`."""
+    step_s = {int(workers): seconds for workers, seconds in body.get("step_s", {}).items()}
+    return Progress(**{**body, "step_s": step_s})
 
 
 def _patience(body: Mapping[str, Any]) -> Patience:

@@ -8,7 +8,8 @@ from typing import Final
 
 from orchestrator.domain.disk import storage_errors
 from orchestrator.domain.journal import JournalReader
-from orchestrator.domain.orders import Orders
+from orchestrator.domain.node_marks import NO_NODES, NodeOrders
+from orchestrator.domain.orders import orders_of
 from orchestrator.domain.run_directory import RunDirectory, RunState
 from orchestrator.domain.runs import Run
 from orchestrator.ports.run_files import News
@@ -49,15 +50,8 @@ class RunFolders:
         """Raises RunExists where the directory is of another run, and StorageError."""
         RunDirectory.begin(Path(run.storage), run.spec, run.attempt, owner=run.id)
 
-    def order(self, run: Run) -> None:
-        orders = Orders(
-            attempt=run.attempt,
-            workers_min=run.workers_min,
-            target=max(run.target, run.workers_min),
-            checkpoint=run.checkpoint_wish,
-            stop=run.stop,
-            stop_message=run.message if run.stop else "",
-        )
+    def order(self, run: Run, nodes: NodeOrders = NO_NODES) -> None:
+        orders = orders_of(run, nodes)
         directory = _directory(run)
         if directory.read_orders() != orders:
             directory.write_orders(orders)

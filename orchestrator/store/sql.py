@@ -10,10 +10,12 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from orchestrator.domain.errors import StorageError
+from orchestrator.domain.node_marks import NodeMark
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Attempt, Change, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import Added, Decide, IdempotencyKey, RunPage, RunQuery
-from orchestrator.store import sql_reads, sql_writes
+from orchestrator.store import sql_nodes, sql_reads, sql_writes
 from orchestrator.store.checkpointer import Checkpointer
 from orchestrator.store.engines import is_of_the_disk, migrating, path_of, reading, storage_error, writing
 from orchestrator.store.schema import migrate
@@ -70,6 +72,15 @@ class SqlRecord:
     async def remove(self, run_id: str, check: Callable[[Run], None]) -> Run:
         return await self._write(sql_writes.remove, run_id, check)
 
+    async def node_marks(self) -> Mapping[str, NodeMark]:
+        return await self._read(sql_nodes.node_marks)
+
+    async def put_node_mark(self, mark: NodeMark) -> None:
+        await self._write(sql_nodes.put_node_mark, mark)
+
+    async def drop_node_mark(self, node_id: str) -> None:
+        await self._write(sql_nodes.drop_node_mark, node_id)
+
     async def take_lease(self, holder: str, *, now_s: float, ttl_s: float) -> int | None:
         return await self._write(sql_writes.take_lease, holder, now_s, ttl_s)
 
@@ -93,11 +104,14 @@ class SqlRecord:
     async def active(self) -> Sequence[Run]:
         return await self._read(sql_reads.active)
 
-    async def queue(self, *, now: str, limit: int, without: Collection[str] = ()) -> Sequence[Run]:
-        return await self._read(sql_reads.queue, now, limit, without)
+    async def queue(self, *, each: int, without: Collection[str] = ()) -> Sequence[Run]:
+        return await self._read(sql_reads.queue, each, without)
 
     async def num_ahead(self, run: Run) -> int:
         return await self._read(sql_reads.num_ahead, run)
+
+    async def waiting(self) -> Mapping[str, int]:
+        return await self._read(sql_reads.waiting)
 
     async def counts(self) -> Mapping[RunStatus, int]:
         return await self._read(sql_reads.counts)
@@ -113,6 +127,12 @@ class SqlRecord:
 
     async def generations(self, run_id: str) -> Sequence[GenerationRow]:
         return await self._read(sql_reads.generations, run_id)
+
+    async def queues(self) -> Sequence[Queue]:
+        return await self._read(sql_reads.queues)
+
+    async def put_queue(self, queue: Queue) -> None:
+        await self._write(sql_writes.put_queue, queue)
 
     async def close(self) -> None:
         """Waits for what was asked for; nothing may be asked any more. The second time it does nothing."""

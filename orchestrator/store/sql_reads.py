@@ -6,13 +6,22 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.engine import Connection
 
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import ACTIVE, Attempt, Driver, GenerationRow, Run, RunEvent
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import RunPage, RunQuery
 from orchestrator.store.cursors import cursor_after, order_of, place_of
 from orchestrator.store.refusals import MOST_NAMED, NEAR, no_run, the_run
-from orchestrator.store.rows import RUN_COLUMNS, attempt_of, driver_of, event_of, generation_of, run_of
-from orchestrator.store.tables import ATTEMPTS, DRIVERS, EVENTS, GENERATIONS, LABELS, RUNS
+from orchestrator.store.rows import (
+    RUN_COLUMNS,
+    attempt_of,
+    driver_of,
+    event_of,
+    generation_of,
+    queue_of,
+    run_of,
+)
+from orchestrator.store.tables import ATTEMPTS, DRIVERS, EVENTS, GENERATIONS, LABELS, QUEUES, RUNS
 
 _AFTER_ALL: Final = "\U0010ffff"
 """Sorts behind whatever may follow a prefix."""
@@ -53,10 +62,16 @@ def active(connection: Connection) -> list[Run]:
     return _runs(connection, select(*RUN_COLUMNS).where(living).order_by(_c.created, _c.id))
 
 
-def queue(connection: Connection, now: str, limit: int, without: Collection[str]) -> list[Run]:
-    due = _c.not_before.is_(None) | (_c.not_before <= now)
-    statement = select(*RUN_COLUMNS).where(_QUEUED, due, _c.gang_claim.not_in(without))
-    return _runs(connection, statement.order_by(_c.priority.desc(), _c.queued, _c.id).limit(limit))
+def queue(connection: Connection, each: int, without: Collection[str]) -> list[Run]:
+    place = func.row_number().over(partition_by=(_c.queue, _c.priority), order_by=(_c.queued, _c.id))
+    ranked = select(_c.id, place.label("place")).where(_QUEUED, _c.gang_claim.not_in(without)).subquery()
+    first = select(ranked.c.id).where(ranked.c.place <= each)
+    statement = select(*RUN_COLUMNS).where(_c.id.in_(first))
+    return _runs(connection, statement.order_by(_c.priority.desc(), _c.queued, _c.id))
+
+
+def queues(connection: Connection) -> list[Queue]:
+    return [queue_of(row) for row in connection.execute(select(QUEUES).order_by(QUEUES.c.name))]
 
 
 def num_ahead(connection: Connection, run: Run) -> int:
@@ -67,6 +82,11 @@ def num_ahead(connection: Connection, run: Run) -> int:
         connection.scalar(select(func.count()).select_from(RUNS).where(_QUEUED, before)) or 0
         for before in (better, longer)
     )
+
+
+def waiting(connection: Connection) -> Mapping[str, int]:
+    found = connection.execute(select(_c.queue, func.count().label("num")).where(_QUEUED).group_by(_c.queue))
+    return {row.queue: row.num for row in found}
 
 
 def counts(connection: Connection) -> Mapping[RunStatus, int]:

@@ -8,13 +8,14 @@ from sqlalchemy import Table, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Dialect
 
+from orchestrator.domain.queues import Queue
 from orchestrator.domain.runs import Change, Run
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import Added, Decide
 from orchestrator.store.gate import Passed, admit, move
 from orchestrator.store.refusals import key_reused, lease_lost, no_run, run_exists
-from orchestrator.store.rows import RUN_COLUMNS, belongings, event_row, label_rows, run_of, run_row
-from orchestrator.store.tables import ATTEMPTS, DRIVERS, EVENTS, GENERATIONS, LABELS, LEASES, RUNS
+from orchestrator.store.rows import RUN_COLUMNS, belongings, event_row, label_rows, queue_row, run_of, run_row
+from orchestrator.store.tables import ATTEMPTS, DRIVERS, EVENTS, GENERATIONS, LABELS, LEASES, QUEUES, RUNS
 from orchestrator.store.writer import NewRun
 
 _LEASE: Final = "reconciler"
@@ -82,6 +83,10 @@ def take_lease(connection: Connection, holder: str, now_s: float, ttl_s: float) 
 def drop_lease(connection: Connection, holder: str) -> None:
     mine = (LEASES.c.name == _LEASE) & (LEASES.c.holder == holder)
     connection.execute(LEASES.update().where(mine).values(holder="", until_s=0.0))
+
+
+def put_queue(connection: Connection, queue: Queue) -> None:
+    connection.execute(_UPSERTS[QUEUES.name], queue_row(queue))
 
 
 def prune_runs(connection: Connection, ended_before: str, limit: int) -> int:
@@ -198,4 +203,4 @@ def _upsert(table: Any) -> Any:
     )
 
 
-_UPSERTS: Final = {table.name: _upsert(table) for table in (ATTEMPTS, DRIVERS, GENERATIONS)}
+_UPSERTS: Final = {table.name: _upsert(table) for table in (ATTEMPTS, DRIVERS, GENERATIONS, QUEUES)}

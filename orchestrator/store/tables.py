@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration. Revisions are numbers of four digits, so that a later one compares greater."""
 
 METADATA: Final = MetaData()
@@ -57,6 +57,7 @@ Index("runs_by_created", _c.created, _c.id)
 Index("runs_by_priority", _c.priority, _c.id)
 Index("runs_by_updated", _c.updated, _c.id)
 Index("runs_by_turn", _c.status, _c.priority.desc(), _c.queued, _c.id, _c.gang_claim, _c.not_before)
+Index("runs_by_queue", _c.status, _c.queue, _c.priority.desc(), _c.queued, _c.id, _c.gang_claim)
 Index("runs_by_ended", _c.ended, sqlite_where=HAS_ENDED, postgresql_where=HAS_ENDED)
 Index("runs_by_key", _c.idempotency_key, unique=True, sqlite_where=HAS_KEY, postgresql_where=HAS_KEY)
 

@@ -184,6 +184,14 @@ def test_describe_says_why_a_run_waits_and_what_to_do(
     assert "  tumbler cancel otter" in said.splitlines()
 
 
+def test_describe_says_why_a_run_that_trains_has_no_more_workers(
+    rest: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "2 of 4 workers: queue nlp is at its quota; gets more when brave-otter ends, about 4 min"
+    rest.has(run_json("otter", wait={"position": None, "why": why}))
+    assert f"why not more workers?  {why}" in shown(capsys, "describe", "otter")
+
+
 def test_describe_shows_attempts_generations_and_the_last_events(
     rest: FakeRest, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,17 @@ def test_only_what_was_written_is_sent(rest: FakeRest, capsys: pytest.CaptureFix
     }
 
 
+def test_a_run_that_can_never_fit_is_submitted_and_that_is_said(
+    rest: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "can never fit: needs 8 workers of 1 CPU each; the cluster has 2 CPU on 1 node"
+    rest.on("POST", "/runs", httpx2.Response(201, json={**QUEUED, "wait": {"position": None, "why": why}}))
+    write("task: language_model\nworkers: 8\n")
+    assert submit("--detach") == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("otter\n", f"run otter waits: {why}\n")
+
+
 def test_relative_paths_count_from_here(rest: FakeRest, tmp_path: Path) -> None:
     write("task: language_model\ndata: {source: ./text}\ncheckpoint: {storage: file://./out}\n")
     assert submit("-d") == 0

@@ -42,6 +42,8 @@ def test_every_error_survives_a_pickle_round_trip(error_class: type[TumblerError
         ("DiskFull", 1),
         ("CheckpointError", 1),
         ("CheckpointNotFound", 4),
+        ("NodeNotFound", 4),
+        ("WorkerNotFound", 4),
         ("WrongStatus", 6),
         ("Stale", 6),
         ("KeyReused", 6),
@@ -58,7 +60,7 @@ def test_the_exit_code_is_the_published_one(name: str, exit_code: int) -> None:
 
 
 def test_the_published_exit_codes_cover_every_error_class() -> None:
-    assert len(all_error_classes()) == 19
+    assert len(all_error_classes()) == 21
 
 
 def test_a_problem_reads_as_place_pointer_and_sentence() -> None:

@@ -105,7 +105,7 @@ def test_scale_shrinks_the_target_at_once_and_leaves_growth_to_admission() -> No
     assert (down.workers_min, down.workers_max, down.target) == (1, 2, 2)
     up = made(verbs.scale_to(run, 8, NOW)).run
     assert (up.workers_min, up.workers_max, up.target) == (1, 8, 3)
-    assert made(verbs.scale(run, 4, 5, NOW)).run.target == 4
+    assert made(verbs.scale(run, 4, 5, NOW)).run.target == 3
     assert verbs.scale(run, 1, 4, NOW) is None
     assert made(verbs.scale_to(run_in(RunStatus.PAUSED), 2, NOW)).run.target == 0
 

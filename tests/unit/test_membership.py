@@ -170,3 +170,22 @@ def test_only_an_active_worker_can_retire(phase: WorkerPhase) -> None:
     {REQUESTED: roster.requested, STARTING: roster.starting, WARM: roster.warm}[phase]("a")
     roster.retire("a")
     assert roster.phase("a") is phase
+
+
+def test_who_is_to_be_replaced_leaves_at_once_where_the_target_fell() -> None:
+    roster = formed(1, 3, "a", "b", "c")
+    roster.replace("a")
+    assert roster.missing() == 1
+    roster.target = 2
+    assert roster.missing() == 0
+    assert roster.surplus() == ["a"], "b and c are enough"
+    roster.target = 1
+    assert roster.surplus() == ["c", "a"]
+
+
+def test_who_need_not_be_replaced_after_all_stays() -> None:
+    roster = formed(1, 2, "a", "b")
+    roster.replace("a")
+    assert roster.leaving() == ["a"]
+    roster.keep("a")
+    assert (roster.leaving(), roster.missing(), roster.surplus()) == ([], 0, [])

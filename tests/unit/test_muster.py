@@ -42,7 +42,7 @@ def muster(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Muster:
     """One worker, warm."""
     monkeypatch.setattr("trainers.ray_train.muster.ray.kill", lambda actor: None)
     nothing: Any = None
-    slots: Any = SimpleNamespace(give_back=lambda slot: None)
+    slots: Any = SimpleNamespace(give_back=lambda slot, node_id: None)
     muster = Muster(Roster(minimum=1, target=1), slots, nothing)
     joins(muster, "w1", worker)
     return muster

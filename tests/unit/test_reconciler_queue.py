@@ -1,6 +1,6 @@
 """A long queue: who can never fit keeps nobody from starting."""
 
-from orchestrator.controllers.reconciler import QUEUE_SEEN
+from orchestrator.controllers.scheduler import QUEUE_SEEN
 from orchestrator.domain.status import RunStatus
 from tests.unit.service_world import World
 

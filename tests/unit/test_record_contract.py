@@ -42,7 +42,7 @@ async def test_a_run_comes_back_as_it_went_in(record: Record) -> None:
         stop=EndReason.USER_PAUSED,
         stop_since=time(5),
         package="f" * 64,
-        progress=Progress(7, 9, 2, 3, {"loss": 2.5}, "step-5", "e" * 64),
+        progress=Progress(7, 9, 2, 3, {"loss": 2.5}, "step-5", "e" * 64, {1: 0.5, 16: 0.1}, {"w0": "n1"}),
         patience=Patience({IncidentKind.PREEMPTION: 2}, 1, 7),
         outbox_seq=11,
     )

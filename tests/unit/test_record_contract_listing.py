@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import BadCursor, RunNotFound
-from orchestrator.domain.runs import Change, Run
+from orchestrator.domain.node_marks import NodeMark
+from orchestrator.domain.queues import Queue
+from orchestrator.domain.runs import Change, Run, WorkerWishes
 from orchestrator.domain.status import LEGAL_MOVES, RunStatus
 from orchestrator.ports.record import Record, RunQuery
 from tests.unit.records import KINDS, happened, new, opened, run, time
@@ -180,8 +182,7 @@ async def test_the_queue_goes_by_priority_and_then_by_age(record: Record) -> Non
     await record.add(new(4, priority=99, not_before=time(30)))
     await record.add(new(5, priority=99))
     await bring_to(record, "r0005", RunStatus.PAUSED)
-    assert [run.name for run in await record.queue(now=time(29), limit=9)] == ["run-3", "run-2", "run-1"]
-    assert [run.name for run in await record.queue(now=time(30), limit=2)] == ["run-4", "run-3"]
+    assert [run.name for run in await record.queue(each=9)] == ["run-4", "run-3", "run-2", "run-1"]
     ahead = [await record.num_ahead(await record.find(f"r000{number}")) for number in (4, 3, 2, 1)]
     assert ahead == [0, 1, 2, 3]
 
@@ -193,9 +194,42 @@ async def test_the_queue_can_leave_out_those_that_ask_for_too_much_but_none_that
     await record.add(new(2, workers_min=8, started=time(3)))
     await record.add(new(3, workers_min=2))
     too_much = (await record.find("run-1")).gang_claim
-    assert [run.name for run in await record.queue(now=time(9), limit=9, without={too_much})] == [
-        "run-2",
-        "run-3",
+    assert [run.name for run in await record.queue(each=9, without={too_much})] == ["run-2", "run-3"]
+
+
+async def test_of_each_queue_and_priority_those_that_wait_longest_are_seen(record: Record) -> None:
+    for number in range(1, 5):
+        await record.add(new(number, queue="long", queued=time(9 - number)))
+    await record.add(new(5, queue="short"))
+    await record.add(new(6, queue="long", priority=10))
+    seen = [run.name for run in await record.queue(each=2)]
+    assert seen == ["run-4", "run-5", "run-3", "run-6"]
+
+
+async def test_who_is_left_out_takes_no_place_of_those_behind(record: Record) -> None:
+    await record.add(new(1, workers_min=8))
+    await record.add(new(2, workers_min=2))
+    assert [run.name for run in await record.queue(each=1, without={run(1, workers_min=8).gang_claim})] == [
+        "run-2"
+    ]
+
+
+async def test_those_who_wait_are_counted_by_queue(record: Record) -> None:
+    assert await record.waiting() == {}
+    for number, queue in ((1, "nlp"), (2, "nlp"), (3, "vision"), (4, "vision")):
+        await record.add(new(number, queue=queue))
+    await bring_to(record, "r0004", RunStatus.PAUSED)
+    assert await record.waiting() == {"nlp": 2, "vision": 1}
+
+
+async def test_queues_are_as_they_were_set_last(record: Record) -> None:
+    assert list(await record.queues()) == []
+    await record.put_queue(Queue("vision", {"workers": 3.0}, 2.0))
+    await record.put_queue(Queue("nlp", {"CPU": 4.0, "memory": 2.0**30}))
+    await record.put_queue(Queue("vision", {}, 0.5))
+    assert list(await record.queues()) == [
+        Queue("nlp", {"CPU": 4.0, "memory": 2.0**30}),
+        Queue("vision", {}, 0.5),
     ]
 
 
@@ -227,3 +261,22 @@ async def test_events_are_read_in_pieces(record: Record) -> None:
     assert [event.message for event in await record.events("r0001", after=4)] == ["event 5"]
     assert await record.events("r0001", after=5) == []
     assert await record.events("r0009") == []
+
+
+async def test_what_was_said_of_nodes_is_kept_until_it_is_taken_back(record: Record) -> None:
+    assert await record.node_marks() == {}
+    cordoned = NodeMark("n1", cordoned=True)
+    drained = NodeMark("n2", draining=True, drain_until=time(5), reason="spot", told_ray=True)
+    for mark in (cordoned, NodeMark("n2", cordoned=True), drained):
+        await record.put_node_mark(mark)
+    assert await record.node_marks() == {"n1": cordoned, "n2": drained}
+    for _ in range(2):
+        await record.drop_node_mark("n1")
+    assert await record.node_marks() == {"n2": drained}
+
+
+async def test_wishes_about_workers_are_kept(record: Record) -> None:
+    await record.add(new())
+    wishes = WorkerWishes(2, drain=("w1", "w3"), kill=("w2",))
+    await record.change("r0001", lambda run: Change(run.with_(worker_wishes=wishes)))
+    assert (await record.find("r0001")).worker_wishes == wishes

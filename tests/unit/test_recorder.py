@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_every_step_is_on_record_once_however_often_it_is_reported(
     ]
     assert journal(run, "metrics", "step", "loss") == [(step, 1 / step) for step in range(1, 6)]
     assert recorder.step == 5
+
+
+def test_the_time_of_a_step_is_a_running_mean_by_world_size(run: RunDirectory, recorder: Recorder) -> None:
+    recorder.formed(formed(1, 0), 2)
+    recorder.steps(points(1, 2))
+    assert recorder.state.step_s == {2: 0.01}
+    slow, fast = points(3, 4)
+    recorder.steps((replace(slow, step_s=9.0), replace(fast, step_s=0.005, world_size=4)))
+    assert recorder.state.step_s == {2: 0.011, 4: 0.005}, "one step that was held up counts twice the mean"
+    recorder.close()
+    RunDirectory.begin(run.path.parent, RunSpec.parse(SPEC), 2)
+    assert open_recorder(run).state.step_s == {2: 0.011, 4: 0.005}
 
 
 def test_the_plan_comes_first_and_once_however_many_workers_become_warm(

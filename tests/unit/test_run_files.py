@@ -120,6 +120,13 @@ def test_orders_say_what_is_wanted_now(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_that_was_scaled_beyond_its_target_may_train_on_with_it(tmp_path: Path) -> None:
+    files = RunFolders()
+    files.begin(run(tmp_path))
+    files.order(run(tmp_path).with_(workers_min=4, workers_max=8, target=2))
+    assert directory(tmp_path).read_orders() == Orders(attempt=1, workers_min=2, target=2)
+
+
 def test_orders_that_did_not_change_are_not_written_again(tmp_path: Path) -> None:
     files = RunFolders()
     files.begin(run(tmp_path))

@@ -237,6 +237,7 @@ def test_who_says_farewell_leaves_nothing_behind(holding: Holding) -> None:
     assert not holding.folder.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["SUCCEEDED", "PAUSED", None])
 def test_when_the_run_is_over_nobody_stays(holding: Holding, status: str | None) -> None:
     worker = Worker(holding)
@@ -253,6 +254,7 @@ def test_when_the_run_is_over_nobody_stays(holding: Holding, status: str | None)
     until(lambda: not Path("/proc", str(process)).exists())
 
 
+@pytest.mark.slow
 def test_a_lost_workers_process_ends_when_newer_ones_are_held(holding: Holding) -> None:
     lost, other = Worker(holding), Worker(holding, generation=2)
     lost.snapshot(2)

@@ -3,17 +3,25 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from trainers.elastic.messages import WorkerProfile
 from trainers.ray_train.happenings import Happening, Lost, Over, Placed, Started, Warm
-from trainers.ray_train.internals import DistributedContext, WorkerGroupContext, bundle_to_remote_args
+from trainers.ray_train.internals import (
+    DistributedContext,
+    WorkerGroup,
+    WorkerGroupContext,
+    bundle_to_remote_args,
+)
+from trainers.ray_train.lifeline import cut
 from trainers.ray_train.slots import SlotPool
 from trainers.ray_train.worker import CONCURRENCY_GROUPS, ElasticWorker
 
+_SAID_WITHIN_S: Final = 0.06
+"""Between the death of a process and what Ray says of it, where it can; 12 ms is usual."""
 _ALONE = DistributedContext(world_rank=0, world_size=1, local_rank=0, local_world_size=1, node_rank=0)
 """Until a generation names it, a worker is a world of its own."""
 
@@ -51,6 +59,20 @@ class WorkerStarter:
             ),
             actor.run_train_fn.remote(self.group.train_fn_ref),
         ]
+        lifeline = asyncio.create_task(_cut(actor))
+        life = asyncio.create_task(self._live(worker_id, actor, metadata, begun))
+        try:
+            await asyncio.wait((life, lifeline), return_when=asyncio.FIRST_COMPLETED)
+            # What Ray says is preferred: it knows more.
+            await asyncio.wait((life,), timeout=_SAID_WITHIN_S)
+            if not life.done():
+                self.tell(Lost(worker_id, "its process died"))
+        finally:
+            life.cancel()
+            lifeline.cancel()
+
+    async def _live(self, worker_id: str, actor: Any, metadata: Any, begun: list[Any]) -> None:
+        """Tell how a worker comes and goes, as its own calls say."""
         try:
             self.tell(Started(worker_id, await metadata))
             await asyncio.gather(*begun)
@@ -60,6 +82,34 @@ class WorkerStarter:
             self.tell(Over(worker_id, await actor.wait_over.remote()))
         except RayError as error:
             self.tell(Lost(worker_id, _cause(error)))
+
+
+async def _cut(actor: Any) -> None:
+    """Return when the process of a worker is gone, however that came."""
+    try:
+        place = await actor.open_lifeline.remote()
+    except RayError:
+        await asyncio.Event().wait()  # its other calls say so
+    await cut(place)
+
+
+def starter_of(
+    group: WorkerGroup, context: WorkerGroupContext, tell: Callable[[Happening], None]
+) -> WorkerStarter:
+    """What Ray's worker group would tell its workers."""
+    return WorkerStarter(
+        worker_cls=group._worker_cls,
+        group=context,
+        runtime_env=group._get_worker_runtime_env(
+            custom_runtime_env=group._train_run_context.run_config.worker_runtime_env
+        ),
+        train_context={
+            "train_run_context": group._train_run_context,
+            "storage_context": group._storage_context,
+            "worker_callbacks": group._worker_callbacks_to_propagate,
+        },
+        tell=tell,
+    )
 
 
 def _cause(error: RayError) -> str:

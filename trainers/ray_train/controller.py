@@ -78,8 +78,8 @@ class TargetScalingPolicy(ScalingPolicy):  # type: ignore[misc]
         return int(self.scaling_config.max_workers)
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
-        """Without an autoscaler nobody needs to be told what is wanted, and telling costs an actor and a
-        second."""
+        """Nobody needs to be told what is wanted: Ray's autoscaler sees the places that the run waits for.
+        Telling would cost an actor and a second."""
 
 
 class ElasticTrainController(TrainController):  # type: ignore[misc]
@@ -241,7 +241,8 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
         facts = {"parameters_sha256": end.result.parameters_sha256} if end.result else {}
         status = self._recorder.end(end.reason, end.message, **facts)
         self._return_value = end.result
-        if status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.PAUSED):
+        obeyed = status in (RunStatus.CANCELLED, RunStatus.PAUSED) or end.reason is EndReason.PREEMPTED
+        if status is RunStatus.SUCCEEDED or obeyed:
             return ShuttingDownState(next_state=FinishedState())
         error = AttemptFailed(end.reason, end.message, end.traceback)
         return ShuttingDownState(next_state=ErroredState(training_failed_error=error))

@@ -114,6 +114,30 @@ class TargetChanged:
 
 
 @dataclass(frozen=True)
+class NodesDrain:
+    """All nodes that will be gone, as Ray knows of them."""
+
+    deadlines: Mapping[str, float | None]
+    """Seconds since 1970; None where nobody knows."""
+
+
+@dataclass(frozen=True)
+class NodesOrdered:
+    """Where the service wants no new workers, and which nodes it wants to be left, by when."""
+
+    closed: tuple[str, ...]
+    drained: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class WorkersOrdered:
+    """All workers that users ever wished to leave politely, or to be killed."""
+
+    drain: tuple[str, ...]
+    kill: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CheckpointWanted:
     """Somebody wishes for a checkpoint now."""
 
@@ -176,9 +200,11 @@ class FeedFailed:
 
 OfTheFeed: TypeAlias = FeedPlaced | FeedStarted | FeedLost | FeedFinished | FeedFailed
 OfAWorker: TypeAlias = Placed | Started | Warm | Over | Lost
+OfFarewells: TypeAlias = NodesDrain | NodesOrdered | WorkersOrdered
 Happening: TypeAlias = (
     OfAWorker
     | OfTheFeed
+    | OfFarewells
     | Reported
     | CheckpointCommitted
     | CommitFailed

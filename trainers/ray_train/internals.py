@@ -37,7 +37,18 @@ from ray.train.v2._internal.util import ObjectRefWrapper, bundle_to_remote_args
 
 from orchestrator.domain.errors import ClusterUnavailable
 
+NODE_ID_LABEL: Final = str(ray._raylet.RAY_NODE_ID_KEY)
+"""Every node carries its own id under this label."""
+
 SUPPORTED_RAY: Final = "2.60"
+
+
+def draining_nodes() -> dict[str, int]:
+    """Id of each node that Ray was told will be gone -> when, in milliseconds since 1970; 0 for nobody knows.
+
+    Blocks for a question to the GCS.
+    """
+    return dict(ray._private.state.state.get_draining_nodes())
 
 
 def check_ray_version(version: str = ray.__version__) -> None:
@@ -51,6 +62,7 @@ def check_ray_version(version: str = ray.__version__) -> None:
 
 __all__ = [
     "CHECKPOINT_MANAGER_SNAPSHOT_FILENAME",
+    "NODE_ID_LABEL",
     "SUPPORTED_RAY",
     "ActorMetadata",
     "ControllerMetricsCallback",
@@ -75,6 +87,7 @@ __all__ = [
     "WorkerGroupContext",
     "bundle_to_remote_args",
     "check_ray_version",
+    "draining_nodes",
     "get_env_vars_to_propagate",
     "get_train_context",
 ]

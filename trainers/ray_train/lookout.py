@@ -8,9 +8,15 @@ from orchestrator.domain.errors import StorageError
 from orchestrator.domain.orders import Orders
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
-from trainers.ray_train.happenings import CheckpointWanted, StopRequested, TargetChanged
+from trainers.ray_train.happenings import (
+    CheckpointWanted,
+    NodesOrdered,
+    StopRequested,
+    TargetChanged,
+    WorkersOrdered,
+)
 
-Wish: TypeAlias = TargetChanged | CheckpointWanted | StopRequested
+Wish: TypeAlias = TargetChanged | CheckpointWanted | StopRequested | NodesOrdered | WorkersOrdered
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,10 @@ def wishes(before: Orders, now: Orders) -> list[Wish]:
     wished: list[Wish] = []
     if (before.target, before.workers_min) != (now.target, now.workers_min):
         wished.append(TargetChanged(max(now.target, now.workers_min), now.workers_min))
+    if (before.closed_nodes, before.drained_nodes) != (now.closed_nodes, now.drained_nodes):
+        wished.append(NodesOrdered(now.closed_nodes, dict(now.drained_nodes)))
+    if (before.drain_workers, before.kill_workers) != (now.drain_workers, now.kill_workers):
+        wished.append(WorkersOrdered(now.drain_workers, now.kill_workers))
     if now.checkpoint not in (0, before.checkpoint):
         wished.append(CheckpointWanted(now.checkpoint))
     if now.stop is not None and before.stop is None:

@@ -40,6 +40,7 @@ class Muster:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._actors: dict[str, ActorHandle[Any]] = {}
         self._placed: dict[str, Slot] = {}
+        self._nodes: dict[str, str] = {}
         self._profiles: dict[str, WorkerProfile] = {}
         self._num_asked = 0
 
@@ -98,9 +99,10 @@ class Muster:
             ray.kill(actor)
         slot = self._placed.pop(worker_id, None)
         if slot is not None:
-            self._slots.give_back(slot)
+            self._slots.give_back(slot, self._nodes.get(worker_id, ""))
             message = f"worker {worker_id} is gone, its place is given back"
             self._note(EventKind.WORKER_GONE, message, worker=worker_id)
+        self._nodes.pop(worker_id, None)
         return self.roster.generation.number if was_member else None
 
     def broken(self, generation: int) -> None:
@@ -140,10 +142,30 @@ class Muster:
         for worker in self.roster.workers(WorkerPhase.ACTIVE, WorkerPhase.RETIRING):
             self._actors[worker].offer.remote(offer)
 
+    def started(self, worker_id: str, node_id: str) -> None:
+        self._nodes[worker_id] = node_id
+
     def node(self, worker_id: str) -> str:
-        """Node id of a warm worker; empty for one that is not known."""
-        profile = self._profiles.get(worker_id)
-        return profile.node_id if profile is not None else ""
+        """Node id of a worker whose process runs; empty for one that is not known."""
+        return self._nodes.get(worker_id, "")
+
+    def on_closed_node(self, worker_id: str) -> bool:
+        return self._slots.is_closed(self.node(worker_id))
+
+    def close_nodes(self, node_ids: frozenset[str]) -> None:
+        """Start nobody there any more. Whoever still waits for a place asks anew: what was asked for before
+        would know nothing of it."""
+        if self._slots.close_nodes(node_ids):
+            for worker_id in self.roster.workers(WorkerPhase.REQUESTED):
+                self.leave(worker_id)
+
+    def kill(self, worker_id: str) -> None:
+        """End its process, and let that be found as any other loss."""
+        actor = self._actors.get(worker_id)
+        if actor is None:
+            self.leave(worker_id)
+        else:
+            ray.kill(actor)
 
     async def pulse(self, worker_id: str) -> Pulse | None:
         """What a worker says of its training thread; None where it is gone before it answers."""
@@ -155,6 +177,11 @@ class Muster:
     def inject(self, worker_id: str, fault: Fault) -> None:
         """Raises KeyError for a worker that does not live."""
         self._actors[worker_id].inject.remote(fault)
+
+    def ask_members_to_stop(self) -> None:
+        """Those who train; not those who are still starting."""
+        for worker_id in self.roster.workers(WorkerPhase.ACTIVE):
+            self._actors[worker_id].request_stop.remote()
 
     def ask_to_stop(self) -> None:
         for actor in self._actors.values():

@@ -62,7 +62,9 @@ class ReportDesk:
             case Formed():
                 self._on_formed(report, generation)
             case GroupBroken(generation=number, reason=reason, absent=absent):
-                later(_EXPLAIN_WITHIN_S, StillBroken(number, reason, absent))
+                # A group that breaks again at once is no better off for haste.
+                wait_s = _EXPLAIN_WITHIN_S * 4**budget.losses_without_progress
+                later(wait_s, StillBroken(number, reason, absent))
             case CheckpointFailed(step=step, reason=reason):
                 self._skipped_checkpoint(step, reason)
             case PartsWritten():

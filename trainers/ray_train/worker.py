@@ -17,6 +17,7 @@ from trainers.ray_train.internals import (
     RayTrainWorker,
     get_train_context,
 )
+from trainers.ray_train.lifeline import Place, open_lifeline
 
 CONCURRENCY_GROUPS = {"watch": 2, "control": 1}
 """`watch`: the two calls that return when the worker is warm and when it is over. `control`: the short
@@ -52,6 +53,12 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
     @ray.method(concurrency_group="watch")
     def wait_over(self) -> Outcome:
         return self._mailbox.wait_over()
+
+    @ray.method(concurrency_group="control")
+    def open_lifeline(self) -> Place:
+        """Where the controller finds the end that closes with this process."""
+        self._lifeline, place = open_lifeline(_address(ray.get_runtime_context().get_node_id()))
+        return place
 
     @ray.method(concurrency_group="control")
     def offer(self, offer: Offer) -> None:
@@ -125,8 +132,12 @@ def _link(worker_id: str, mailbox: Mailbox, context: Any) -> WorkerLink:
         mailbox=mailbox,
         report=report,
         on_generation=on_generation,
-        # The address under which Ray itself knows the node.
-        host=next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id),
+        host=_address(node_id),
         pid=os.getpid(),
         node_id=node_id,
     )
+
+
+def _address(node_id: str) -> str:
+    """Under which Ray itself knows the node."""
+    return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == node_id)

@@ -17,8 +17,10 @@ from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
 from trainers.elastic.messages import Finished, Outcome, Raised, Report, Retired
 from trainers.ray_train.admission import Admission
-from trainers.ray_train.bring_up import WorkerStarter
+from trainers.ray_train.beginning import Beginning
+from trainers.ray_train.bring_up import starter_of
 from trainers.ray_train.commits import CommitDesk
+from trainers.ray_train.farewells import Farewells
 from trainers.ray_train.feed_keeper import FeedKeeper
 from trainers.ray_train.guards import Guards
 from trainers.ray_train.happenings import (
@@ -31,6 +33,8 @@ from trainers.ray_train.happenings import (
     Happening,
     Look,
     Lost,
+    NodesDrain,
+    NodesOrdered,
     OfAWorker,
     OfTheFeed,
     Over,
@@ -44,16 +48,17 @@ from trainers.ray_train.happenings import (
     TargetChanged,
     Verdict,
     Warm,
+    WorkersOrdered,
 )
 from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.internals import WorkerGroup
 from trainers.ray_train.muster import Muster
+from trainers.ray_train.node_watch import NodeWatch
 from trainers.ray_train.reports import ReportDesk
 from trainers.ray_train.slots import slot_pool
 from trainers.ray_train.worker import ElasticWorker
 from trainers.recorder import Recorder
 
-_CAPACITY_HINT_AFTER_S: Final = 5.0
 _LAST_ONES_WITHIN_S: Final = 3.0
 
 
@@ -70,22 +75,27 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._desk = desk
         self._roster = Roster(minimum=job.spec.workers.min, target=target)
         slots = slot_pool(job, self._worker_group_context)
-        self._muster = Muster(self._roster, slots, self._starter(), recorder.event)
+        starter = starter_of(self, self._worker_group_context, self.tell)
+        self._muster = Muster(self._roster, slots, starter, recorder.event)
         self._feed = FeedKeeper(job, recorder, slots, self.tell)
         self._commits = CommitDesk(job, desk, self._muster.wish, self.tell)
         self._incidents = Incidents(FailureBudget(job.spec.retry, newest_step=recorder.step))
         self._guards = Guards(job.spec.retry, recorder, self._muster, self._incidents, self.tell)
         self._admission = Admission(job, recorder, self._muster, self._incidents)
+        self._farewells = Farewells(job.spec.stop.grace, recorder, self._muster)
+        self._node_watch = NodeWatch(self.tell)
+        each = self._worker_group_context.resources_per_worker
+        self._beginning = Beginning(job, recorder, self._muster, self._feed, each, self._later)
         self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
         self._stopping: StopRequested | None = None
         self._finished: Finished | None = None
-        self._later(_CAPACITY_HINT_AFTER_S, StartOverdue(_CAPACITY_HINT_AFTER_S))
-        self._later(job.spec.retry.start_timeout, StartOverdue(job.spec.retry.start_timeout))
         if job.spec.stop.max_duration is not None:
             over = StopRequested(EndReason.DEADLINE_EXCEEDED, f"{job.spec.stop.max_duration:g} s are over")
             self._later(job.spec.stop.max_duration, over)
+        self._beginning.begin()
         self._guards.begin()
         self._feed.begin()
+        self._node_watch.begin()
         self._fill_up()
 
     def __bool__(self) -> bool:
@@ -104,8 +114,9 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         if isinstance(verdict, End):
             return verdict
         if not ending:
+            self._farewells.settle()
             self._fill_up()
-        generation = self._roster.next_generation()
+        generation = None if self._between_groups else self._roster.next_generation()
         if generation is not None:
             self._guards.publish(generation, self._commits.committed)
         return verdict
@@ -115,6 +126,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """End every worker and give everything back. Safe to call twice."""
+        self._node_watch.close()
         self._feed.close()
         self._muster.close()
         self._clear_state()
@@ -136,16 +148,14 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
                 return self._on_news(happening)
             case Answered() | Look() | StillBroken():
                 return self._guards.handle(happening)
-            case TargetChanged(target, minimum):
-                self._roster.target, self._roster.minimum = target, minimum
-            case CheckpointWanted(wish):
-                self._muster.want_checkpoint(wish)
-            case StopRequested():
-                self._on_stop(happening)
+            case TargetChanged() | CheckpointWanted() | StopRequested():
+                self._on_wish(happening)
+            case NodesDrain() | NodesOrdered() | WorkersOrdered():
+                self._farewells.handle(happening)
             case StopOverdue():
                 return self._end() or GoOn()
             case StartOverdue(waited_s):
-                return self._on_start_overdue(waited_s)
+                return self._beginning.overdue(waited_s)
             case _:
                 assert_never(happening)
         return GoOn()
@@ -173,6 +183,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
 
     def _on_started(self, started: Started) -> None:
         where = started.where
+        self._muster.started(started.worker_id, where.node_id)
         self._recorder.event(
             EventKind.WORKER_STARTED,
             f"worker {started.worker_id} starts on {where.hostname}",
@@ -180,6 +191,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             pid=where.pid,
             node_id=where.node_id,
         )
+        if self._farewells.turned_away(started.worker_id):
+            self._guards.vigil.gone(started.worker_id)
 
     def _on_news(self, news: Reported | CheckpointCommitted | CommitFailed) -> Verdict:
         if isinstance(news, Reported):
@@ -209,6 +222,10 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             case Finished():
                 if outcome.saved is not None:
                     self._commits.take(outcome.saved)  # its report may still be on the way
+                if self._farewells.parting and outcome.stopped and self._stopping is None:
+                    message = f"worker {worker_id} left, with the rest of its group"
+                    self._recorder.event(EventKind.WORKER_RETIRED, message, worker=worker_id)
+                    return GoOn()
                 self._finished = self._finished or outcome
                 self._later(_LAST_ONES_WITHIN_S, StopOverdue())
             case Retired():
@@ -230,6 +247,17 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             self._recorder.phase("recovering")
         return self._incidents.lost(IncidentKind.INFRASTRUCTURE, step, message, generation)
 
+    def _on_wish(self, wish: TargetChanged | CheckpointWanted | StopRequested) -> None:
+        match wish:
+            case TargetChanged(target, minimum):
+                self._roster.target, self._roster.minimum = target, minimum
+            case CheckpointWanted(number):
+                self._muster.want_checkpoint(number)
+            case StopRequested():
+                self._on_stop(wish)
+            case _:
+                assert_never(wish)
+
     def _on_stop(self, wish: StopRequested) -> None:
         if self._stopping is not None:
             return
@@ -238,26 +266,13 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._muster.ask_to_stop()
         self._later(self._job.spec.stop.grace, StopOverdue())
 
-    def _on_start_overdue(self, waited_s: float) -> Verdict:
-        if self._roster.generation.number > 0:
-            return GoOn()
-        if self._feed.busy:
-            self._later(waited_s, StartOverdue(waited_s))  # the rows come first
-            return GoOn()
-        placed, minimum = self._muster.num_placed, self._roster.minimum
-        each = self._worker_group_context.resources_per_worker
-        message = self._feed.wish or (
-            f"{placed} of {minimum} workers have a place after {waited_s:.0f} s; each needs {each}, which "
-            "others hold or the cluster has not"
-        )
-        if waited_s >= self._job.spec.retry.start_timeout:
-            return End(EndReason.NO_CAPACITY, message)
-        if placed < minimum:
-            self._recorder.event(EventKind.WAITING_FOR_CAPACITY, message)
-            self._recorder.phase("waiting for capacity")
-        return GoOn()
-
     # what follows
+
+    @property
+    def _between_groups(self) -> bool:
+        """A whole group leaves, or what it saved is not committed yet: the next one begins from that."""
+        nobody_trains = not self._roster.workers(WorkerPhase.ACTIVE)
+        return self._farewells.parting or (nobody_trains and self._commits.busy)
 
     def _fill_up(self) -> None:
         if self._feed.lets_workers_in:
@@ -270,21 +285,6 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         if self._stopping is not None:
             return End(self._stopping.reason, self._stopping.message, self._finished)
         return None
-
-    def _starter(self) -> WorkerStarter:
-        return WorkerStarter(
-            worker_cls=self._worker_cls,
-            group=self._worker_group_context,
-            runtime_env=self._get_worker_runtime_env(
-                custom_runtime_env=self._train_run_context.run_config.worker_runtime_env
-            ),
-            train_context={
-                "train_run_context": self._train_run_context,
-                "storage_context": self._storage_context,
-                "worker_callbacks": self._worker_callbacks_to_propagate,
-            },
-            tell=self.tell,
-        )
 
     def _later(self, delay_s: float, happening: Happening) -> None:
         asyncio.get_running_loop().call_later(delay_s, self.tell, happening)

@@ -1,4 +1,4 @@
-"""What became of a run: its attempts, generations and workers, events, metrics and logs."""
+"""What became of a run: its attempts and generations, events, metrics and logs."""
 
 import asyncio
 from typing import Annotated, Final
@@ -13,7 +13,6 @@ from api.service.answers import (
     GenerationList,
     LogList,
     Number,
-    WorkerList,
 )
 from api.service.documents import PREFIX, refusals, returns
 from api.service.logs import LogCursor, LogQuery, last_lines, next_lines
@@ -28,7 +27,6 @@ from api.service.representations import (
     run_folder,
 )
 from api.service.streams import Place, RunStream
-from api.service.workers import roster_of, worker_dict
 from orchestrator.domain.audit import AuditReport, audit
 from orchestrator.domain.errors import RunNotFound
 from orchestrator.domain.goodput import RunGoodput
@@ -74,14 +72,6 @@ async def list_generations(ref: str, parts: Given) -> Response:
     run = await parts.record.find(ref)
     rows = await parts.record.generations(run.id)
     return json_response({"generations": [generation_dict(row) for row in rows]})
-
-
-@router.get("/runs/{ref}/workers", **returns(200, WorkerList, 404))
-async def list_workers(ref: str, parts: Given) -> Response:
-    """All workers that the run ever had, each as it was last seen."""
-    run = await parts.record.find(ref)
-    roster = await roster_of(parts.record, run.id)
-    return json_response({"workers": [worker_dict(worker) for worker in roster.workers.values()]})
 
 
 @router.get("/runs/{ref}/audit", **returns(200, AuditReport, 404))

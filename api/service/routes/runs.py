@@ -146,13 +146,15 @@ async def delete_run(
 
 
 async def wait_of(parts: Parts, run: Run) -> dict[str, Any] | None:
-    """Why it does not train yet."""
+    """Why it does not train yet, or not with more workers."""
     match run.status:
         case RunStatus.QUEUED:
             position = 1 + await parts.record.num_ahead(run)
             return {"position": position, "why": parts.reconciler.wait_of(run)}
         case RunStatus.STARTING:
             return {"position": None, "why": parts.reconciler.wait_of(run)}
+        case RunStatus.RUNNING if (why := parts.reconciler.wait_of(run)) is not None:
+            return {"position": None, "why": why}
         case _:
             return None
 

@@ -17,8 +17,11 @@ from api.service.plans import plan_of
 from api.service.representations import json_response, run_response
 from api.service.shipping import check_uploaded, pack_folder
 from orchestrator.domain.errors import Problem, RunExists, RunNotFound, SpecError
+from orchestrator.domain.runs import claim_of
 from orchestrator.domain.spec import RunSpec
 from orchestrator.ports.record import IdempotencyKey
+from orchestrator.scheduling.room import need_of_claim
+from orchestrator.scheduling.sentences import never_within
 from orchestrator.services.runs import Submit
 
 _LONGEST_KEY: Final = 255
@@ -63,6 +66,7 @@ async def submit_run(request: Request) -> Response:
     key = _key(request, body)
     if received.named:
         await _check_folder(parts, received.spec)
+    _check_quota(parts, received.spec)
     if dry_run:
         return json_response(await plan_of(parts, received))
     package = received.package
@@ -76,7 +80,21 @@ async def submit_run(request: Request) -> Response:
     headers = {"Location": f"/api/v1/runs/{added.run.id}"}
     if added.replayed:
         return run_response(added.run, 200, headers={**headers, "Idempotency-Replayed": "true"})
-    return run_response(added.run, 201, headers=headers)
+    # It is taken all the same: a node may come.
+    never = parts.reconciler.warning_of(added.run)
+    wait = None if never is None else {"position": None, "why": never}
+    return run_response(added.run, 201, wait=wait, headers=headers)
+
+
+def _check_quota(parts: Parts, spec: RunSpec) -> None:
+    """What its queue may never hold is refused: somebody decided that, and no node will change it."""
+    queue = parts.reconciler.queues.get(spec.queue)
+    if queue is None or not queue.quota:
+        return
+    never = never_within(need_of_claim(claim_of(spec)), spec.workers.min, queue)
+    if never is not None:
+        hint = "scale it down, choose another queue, or raise the quota with `tumbler queues set`"
+        raise SpecError([Problem("workers.min", never)], hint=hint)
 
 
 async def _read(request: Request, body: bytes, storage: Path) -> Received:

@@ -22,6 +22,7 @@ from orchestrator.domain.lifecycle import move
 from orchestrator.domain.runs import Change, Run
 from orchestrator.domain.status import RunStatus
 from orchestrator.ports.record import Record
+from orchestrator.services.nodes import NodeService
 from orchestrator.services.runs import RunService
 from orchestrator.store.memory import MemoryRecord
 
@@ -96,6 +97,7 @@ def assembled(folder: Path, *cpus: float, record: Record | None = None) -> InPro
     parts = Parts(
         record=kept,
         runs=RunService(kept, wake=bulletin.changed, clock=cluster.clock),
+        nodes=NodeService(kept, cluster, reconciler.wake, clock=cluster.clock),
         reconciler=reconciler,
         cluster=cluster,
         bulletin=bulletin,

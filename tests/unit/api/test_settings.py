@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from api.settings import Settings, SettingsError, config_file
+from orchestrator.scheduling.policy import DEFAULT_POLICY, Policy, Surplus
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,19 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_file(monkeypatch: pytest.
     monkeypatch.setenv("TUMBLER_RETENTION_DAYS", "8")
     settings = Settings.load(port=3, host=None)
     assert (settings.port, settings.retention_days, settings.log_level) == (3, 8.0, "debug")
+
+
+def test_the_policy_of_the_scheduler_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().scheduling == DEFAULT_POLICY
+    monkeypatch.setenv("TUMBLER_POLICY", "fair")
+    monkeypatch.setenv("TUMBLER_PREEMPTION", "false")
+    monkeypatch.setenv("TUMBLER_AGEING_MINUTES", "0")
+    monkeypatch.setenv("TUMBLER_SETTLE_S", "5")
+    wanted = Policy(surplus=Surplus.FAIR, preemption=False, ageing_s=0.0, settle_s=5.0)
+    assert Settings.load().scheduling == wanted
+    monkeypatch.setenv("TUMBLER_POLICY", "lottery")
+    with pytest.raises(SettingsError, match=r"TUMBLER_POLICY: .*'goodput', 'fair' or 'fifo'"):
+        Settings.load()
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
