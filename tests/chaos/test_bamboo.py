@@ -35,8 +35,8 @@ SHARE = 0.97
 
 
 def spec_of(name: str, seed: int, workers: object) -> dict[str, Any]:
-    """A built-in task: shipped code lies in the session folder, which nodes of one machine share, and was gone
-    from there when drivers looked for it (tried)."""
+    """A built-in task: shipped code lies in the session folder, which nodes of one machine share, and it was
+    gone when drivers looked for it (tried)."""
     return {
         "name": name,
         "task": "language_model",
