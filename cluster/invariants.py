@@ -8,6 +8,7 @@ from cluster.leftovers import find_leftovers
 from orchestrator.domain.audit import audit
 from orchestrator.domain.goodput import goodput
 from orchestrator.domain.run_directory import RunDirectory
+from orchestrator.domain.status import RunStatus
 
 _GONE_WITHIN_S: Final = 15.0
 """How long after the end of a run its processes may live."""
@@ -40,6 +41,8 @@ def check_invariants(run: RunDirectory) -> Invariants:
     report, spent, state = audit(run), goodput(run), run.read_status()
     left = _processes_left(run) if state.status.terminal else ()
     problems = list(report.problems)
+    if state.status is RunStatus.FAILED:
+        problems.append(f"it failed: {state.reason}, {state.message}")
     if left:
         problems.append(f"{len(left)} of its processes live after its end: {', '.join(map(str, left))}")
     if abs(sum(spent.buckets.values()) - spent.worker_s) > _ADD_UP_WITHIN * spent.worker_s:

@@ -19,6 +19,7 @@ from cluster.errors import WorkerNotFound
 from cluster.faults import hang_worker
 from cluster.invariants import check_invariants
 from cluster.raylets import kill_node, raylet_of
+from orchestrator.domain.status import EndReason, RunStatus
 from tests.unit.recorded_run import START_S, RecordedRun, finished_run
 
 PARENT = """
@@ -152,6 +153,14 @@ def test_the_invariants_of_a_good_run_hold_and_damage_is_told(tmp_path: Path) ->
     damaged = check_invariants(run)
     assert not damaged.ok
     assert any("lost its tail" in problem for problem in damaged.problems)
+
+
+def test_a_run_that_failed_keeps_no_promise(tmp_path: Path) -> None:
+    recorded = RecordedRun(tmp_path)
+    recorded.formed(1, "w1")
+    recorded.steps(1, 3, workers=1)
+    recorded.ended(RunStatus.FAILED, EndReason.NO_PROGRESS)
+    assert check_invariants(recorded.run).problems[-1] == "it failed: NoProgress, told so"
 
 
 def test_a_storm_is_decided_by_its_seed() -> None:
