@@ -39,6 +39,12 @@ class WorkerStarter:
 
     async def bring_up(self, worker_id: str, slots: SlotPool, delay_s: float) -> None:
         """Wait for a place, start the process and the training thread there, and watch until the end."""
+        try:
+            await self._bring_up(worker_id, slots, delay_s)
+        except Exception as error:  # whatever it is, a worker that never comes must not be waited for
+            self.tell(Lost(worker_id, f"it could not be started: {type(error).__name__}: {error}"))
+
+    async def _bring_up(self, worker_id: str, slots: SlotPool, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         slot = await slots.take()
         actor_cls = ray.remote(
