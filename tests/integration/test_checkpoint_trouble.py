@@ -106,7 +106,7 @@ def test_a_writer_that_is_killed_in_the_middle_costs_at_most_its_checkpoint(
     watched = Watched(run)
     (event,) = watched.events("checkpoint-skipped")
     assert [event["step"]] == lost_at
-    assert "the process that writes checkpoints ended with -9" in event["message"]
+    assert "the process that writes checkpoints ended" in event["message"]
     assert list(committed(run)) == [step for step in range(EVERY, STEPS + 1, EVERY) if step != event["step"]]
     must_have_trained_on(run, undisturbed)
 
