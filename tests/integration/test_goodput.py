@@ -79,7 +79,8 @@ def test_what_a_killed_controller_left_open_ends_with_its_last_record(paced: Any
         run.wait(lambda: run.step() >= 33)
         kill(controller_pid(run.run))
 
-    spec = paced(model=PACE, train={"steps": 60}, name="goodput-otter")
+    from_disk = {"snapshot_every": "never"}
+    spec = paced(model=PACE, train={"steps": 60}, checkpoint=from_disk, name="goodput-otter")
     with sabotage(plan) as saboteur, pytest.raises(ClusterUnavailable):
         train(spec, on_start=saboteur.on_start)
     result = train(spec, resume=True)
