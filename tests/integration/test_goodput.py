@@ -8,6 +8,7 @@ import pytest
 from orchestrator.domain.errors import ClusterUnavailable
 from orchestrator.domain.goodput import RunGoodput, goodput
 from orchestrator.domain.goodput_history import Bucket
+from orchestrator.domain.journal import read_journal
 from tests.integration.saboteur import (
     Watched,
     controller_pid,
@@ -26,14 +27,30 @@ def at(event: dict[str, Any]) -> float:
 
 
 def seconds_of_places(run: Watched) -> float:
-    """By the events alone, as a person would count them."""
-    events = run.events()
+    """As a person would count them: from placed to gone, or to the last that was heard of the attempt."""
+    events, heard = run.events(), last_heard(run)
     total = 0.0
     for placed in (event for event in events if event["kind"] == "worker-placed"):
-        of_attempt = [event for event in events if event["attempt"] == placed["attempt"]]
-        ends = [e for e in of_attempt if e["kind"] == "worker-gone" and e["worker"] == placed["worker"]]
-        total += at((ends or of_attempt)[0 if ends else -1]) - at(placed)
+        attempt, worker = placed["attempt"], placed["worker"]
+        ends = [
+            at(event)
+            for event in events
+            if (event["kind"], event["attempt"], event.get("worker")) == ("worker-gone", attempt, worker)
+        ]
+        total += (ends[0] if ends else heard[attempt]) - at(placed)
     return total
+
+
+def last_heard(run: Watched) -> dict[int, float]:
+    """Attempt -> the time of its newest event or step."""
+    found: dict[int, float] = {}
+    for event in run.events():
+        found[event["attempt"]] = max(found.get(event["attempt"], 0.0), at(event))
+    attempt = 1
+    for point in read_journal(run.run.outbox, "metrics"):
+        attempt = point["attempt"] if point.get("kind") == "attempt" else attempt
+        found[attempt] = max(found[attempt], point.get("time", 0.0))
+    return found
 
 
 def must_add_up(run: Watched) -> RunGoodput:
