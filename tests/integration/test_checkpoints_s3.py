@@ -58,6 +58,7 @@ def credentials_checked(s3: str) -> Iterator[None]:
         check_after(b"inf")
 
 
+@pytest.mark.long
 def test_a_run_that_lost_everything_goes_on_from_a_bucket(s3: str, storage: Path, undisturbed: Proof) -> None:
     spec = in_bucket(storage, s3.format("team"))
     run = left_behind(spec, after=2 * EVERY)

@@ -52,6 +52,7 @@ def started(folder: Path, step: int) -> Watched:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.long
 def test_a_stopped_run_commits_a_last_checkpoint_and_leaves_no_process(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -171,6 +172,7 @@ def wait_for_job(client: JobSubmissionClient, job: str, timeout_s: float) -> Job
     return status
 
 
+@pytest.mark.long
 def test_a_ray_job_survives_a_kill(tmp_path: Path, head: Head) -> None:
     client, job = submit(head, write_spec(tmp_path))
     watched = started(tmp_path, step=20)

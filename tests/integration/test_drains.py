@@ -47,6 +47,7 @@ def ends_well(run: Watched, *, losses: int = 0) -> None:
     assert audit(run.run).ok
 
 
+@pytest.mark.long
 def test_a_drained_node_is_left_after_its_replacement_came(
     cluster: Raylets, spec_of: Callable[..., RunSpec]
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_drained_node_is_left_after_its_replacement_came(
     ends_well(run)
 
 
+@pytest.mark.long
 def test_where_no_replacement_comes_the_group_saves_a_checkpoint_and_goes_on_when_there_is_room(
     cluster: Raylets, spec_of: Callable[..., RunSpec]
 ) -> None:

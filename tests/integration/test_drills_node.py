@@ -52,6 +52,7 @@ def reap_raylets(cluster: Cluster) -> None:
             raylet.process.poll()
 
 
+@pytest.mark.long
 def test_a_killed_node_takes_its_worker_and_the_run_goes_on_elsewhere(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def longest_pause_s(run: RunDirectory) -> float:
     return max(later - earlier for earlier, later in itertools.pairwise(times))
 
 
+@pytest.mark.long
 def test_training_does_not_notice_that_its_driver_died_and_another_adopts_it(
     service: Service, tmp_path: Path, undisturbed: str
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_controller_that_nobody_wants_commits_a_checkpoint_and_frees_all(
     wait_for(lambda: holds_nothing("orphan"), 15)
 
 
+@pytest.mark.long
 def test_a_run_is_scaled_paused_resumed_and_loses_its_controller_and_ends_with_the_same_bits(
     service: Service, tmp_path: Path, undisturbed: str
 ) -> None:

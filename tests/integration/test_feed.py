@@ -76,6 +76,7 @@ def test_the_rows_are_the_same_with_2_and_with_300_logical_cpus(
     assert len(few) > 3
 
 
+@pytest.mark.long
 def test_a_feed_that_is_killed_goes_on_where_it_was_and_the_run_ends_with_the_same_bits(
     tmp_path: Path, source: Path, local_ray: None
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_row_that_turns_out_bad_in_the_feed_ends_the_run_with_its_place(
         train(spec)
 
 
+@pytest.mark.long
 def test_the_cpu_of_the_feed_is_free_again_when_it_is_finished(
     tmp_path: Path, source: Path, local_ray: None
 ) -> None:

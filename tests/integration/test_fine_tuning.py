@@ -55,6 +55,7 @@ def test_another_checkpoint_or_none_gives_other_bits(storage: Path, source: RunR
         assert found[0] != first[0]
 
 
+@pytest.mark.long
 def test_what_was_fine_tuned_is_resumed_from_its_own_checkpoint_when_the_source_is_gone(
     storage: Path, first: Proof, source: RunResult
 ) -> None:

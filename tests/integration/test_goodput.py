@@ -60,6 +60,7 @@ def must_add_up(run: Watched) -> RunGoodput:
     return report
 
 
+@pytest.mark.long
 def test_a_run_with_a_kill_resizes_and_checkpoints_adds_up(paced: Any) -> None:
     living: list[RunGoodput] = []
 
@@ -91,6 +92,7 @@ def test_a_run_with_a_kill_resizes_and_checkpoints_adds_up(paced: Any) -> None:
     assert spent[Bucket.PRODUCTIVE] > 0.5 * report.worker_s
 
 
+@pytest.mark.long
 def test_what_a_killed_controller_left_open_ends_with_its_last_record(paced: Any) -> None:
     def plan(run: Watched) -> None:
         run.wait(lambda: run.step() >= 33)

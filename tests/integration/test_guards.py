@@ -24,6 +24,7 @@ def undisturbed_sha256(paced: Any, steps: int) -> str:
     return train(paced(workers=1, train={"steps": steps})).parameters_sha256
 
 
+@pytest.mark.long
 def test_a_flipped_bit_in_one_of_three_replicas_is_outvoted_and_healed_and_the_bits_stay(paced: Any) -> None:
     def plan(run: Watched) -> None:
         run.wait(lambda: strong(run, 3) and run.step() >= 12)
@@ -62,6 +63,7 @@ def test_where_two_replicas_differ_both_go_back_and_the_bits_stay(paced: Any) ->
     assert audit(result.run).ok
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_found_within_two_steps_and_three_seconds_and_wakes_as_nobody(paced: Any) -> None:
     found: dict[str, float] = {}
 
@@ -132,6 +134,7 @@ def test_fail_ends_the_run_with_one_sentence_that_names_step_rows_shard_and_work
     assert run.read_status().reason == "NotFinite"
 
 
+@pytest.mark.long
 def test_a_worker_three_times_slower_is_named_within_twenty_steps_and_replaced(paced: Any) -> None:
     began: dict[str, int] = {}
 

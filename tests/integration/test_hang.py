@@ -3,11 +3,14 @@
 import signal
 from typing import Any
 
+import pytest
+
 from orchestrator.domain.audit import audit
 from tests.integration.saboteur import Watched, kill, sabotage
 from trainers.main import train
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_named_ended_and_replaced_and_the_bits_stay(paced: Any) -> None:
     undisturbed = train(paced(workers=1, train={"steps": 120}))
 

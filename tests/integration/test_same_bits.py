@@ -84,6 +84,7 @@ def test_any_number_of_workers_takes_the_same_way(
     assert proof(train(spec_of(workers)).run) == undisturbed
 
 
+@pytest.mark.long
 def test_three_kills_change_nothing(spec_of: Callable[..., RunSpec], undisturbed: Proof) -> None:
     def three_kills(run: Watched) -> None:
         rng = random.Random(7)
@@ -99,6 +100,7 @@ def test_three_kills_change_nothing(spec_of: Callable[..., RunSpec], undisturbed
     assert proof(result.run) == undisturbed
 
 
+@pytest.mark.long
 def test_one_worker_becomes_four_then_two_then_three_with_kills_during_recovery(
     spec_of: Callable[..., RunSpec], undisturbed: Proof
 ) -> None:
@@ -129,6 +131,7 @@ def test_all_workers_lost_at_once_go_on_from_the_newest_checkpoint_where_there_a
     assert proof(result.run) == undisturbed
 
 
+@pytest.mark.long
 def test_workers_and_controller_lost_at_once_go_on_from_the_newest_checkpoint(
     spec_of: Callable[..., RunSpec], undisturbed: Proof
 ) -> None:
@@ -147,6 +150,7 @@ def test_workers_and_controller_lost_at_once_go_on_from_the_newest_checkpoint(
     assert proof(result.run) == undisturbed
 
 
+@pytest.mark.long
 def test_a_worker_that_freezes_and_wakes_as_a_zombie_changes_nothing(
     spec_of: Callable[..., RunSpec], undisturbed: Proof
 ) -> None:

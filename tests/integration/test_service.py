@@ -137,6 +137,7 @@ def test_one_spec_through_four_doors_with_a_kill_in_each_ends_with_the_same_bits
     assert None not in ends.values()
 
 
+@pytest.mark.long
 def test_service_driver_and_gcs_die_while_a_run_trains_on(service: Deployment, code: Path) -> None:
     submit_over_rest(service, spec_of("survivor", code, steps=600))
     watched = watched_at(service.run_directory("survivor"), step=20)
@@ -167,6 +168,7 @@ def test_service_driver_and_gcs_die_while_a_run_trains_on(service: Deployment, c
     )
 
 
+@pytest.mark.long
 def test_a_run_is_scaled_paused_resumed_and_cancelled(service: Deployment, code: Path) -> None:
     submit_over_rest(service, spec_of("steered", code, steps=100_000))
     watched = watched_at(service.run_directory("steered"), step=20)
@@ -189,6 +191,7 @@ def test_a_run_is_scaled_paused_resumed_and_cancelled(service: Deployment, code:
     assert audit(watched.run).problems == ()
 
 
+@pytest.mark.long
 def test_a_run_that_does_not_fit_waits_and_says_why(service: Deployment, code: Path) -> None:
     submit_over_rest(service, spec_of("holder", code, steps=100_000) | {"workers": 4})
     watched_at(service.run_directory("holder"), step=1, workers=4)

@@ -75,6 +75,7 @@ def test_who_loses_all_workers_goes_on_from_the_memory_of_the_node(
     assert not wait_gone(writers, 10), "nobody holds what is of no use any more"
 
 
+@pytest.mark.long
 def test_by_itself_a_run_takes_a_snapshot_about_every_second(storage: Path, undisturbed: Proof) -> None:
     """Without a word in the spec: checkpoints are far away, and only seconds are lost."""
     checkpoint = {"every": 1000, "link_every": EVERY, "snapshot_every": "auto"}

@@ -12,6 +12,7 @@ from trainers.main import train
 SCRIPT = Path(__file__).with_name("stock_functions.py")
 
 
+@pytest.mark.long
 def test_a_ray_train_function_runs_unchanged_and_comes_back_after_a_loss(
     tmp_path: Path, local_ray: None
 ) -> None:

@@ -35,6 +35,7 @@ def test_two_of_three_lost_at_once_leave_the_last_one_training_on(paced: Any) ->
     assert audit(result.run).ok
 
 
+@pytest.mark.long
 def test_a_replacement_lost_while_it_starts_and_a_survivor_lost_meanwhile_cost_one_step_each(
     paced: Any,
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_replacement_lost_while_it_starts_and_a_survivor_lost_meanwhile_cost_o
     assert audit(result.run).ok
 
 
+@pytest.mark.long
 def test_growing_and_shrinking_by_the_target_repeats_no_step(paced: Any) -> None:
     def plan(run: Watched) -> None:
         run.wait(lambda: run.step() >= 5)
