@@ -59,6 +59,7 @@ class Writer:
         if not self._over.wait(_END_WITHIN_S) and self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+        self._listener.join(_END_WITHIN_S)  # it must not be at work when the interpreter ends
 
     def _ask(self, request: dict[str, Any]) -> Future[tuple[PartFile, ...]]:
         answer: Future[tuple[PartFile, ...]] = Future()
@@ -82,9 +83,10 @@ class Writer:
                 env={**os.environ, "PYTHONPATH": path},
             )
             self._over = threading.Event()
-            threading.Thread(
+            self._listener = threading.Thread(
                 target=self._listen, args=(self._process, self._over), name="checkpoint-writer", daemon=True
-            ).start()
+            )
+            self._listener.start()
         return self._process
 
     def _listen(self, process: subprocess.Popen[bytes], over: threading.Event) -> None:
