@@ -1,7 +1,6 @@
 """What the members felt when a group grew or shrank, and a run that is told to do so again and again."""
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import ray
 
 from benchmarks.joins import join_at
 from benchmarks.shared_steps import SharedStep, StepLogs
-from benchmarks.tumbler_drill import logging_steps
+from benchmarks.tumbler_drill import Beside, logging_steps
 from orchestrator.domain.audit import audit
 from orchestrator.domain.goodput import RunGoodput, goodput
 from orchestrator.domain.journal import read_journal
@@ -99,25 +98,15 @@ def until_full(resized: Resized, kind: str) -> list[float]:
     return found
 
 
-class Resizer:
-    """Works through a list of sizes in a thread beside the run."""
+class Resizer(Beside):
+    """Works through a list of sizes."""
 
     def __init__(self, sizes: Sequence[int], begin_with: int, logs: StepLogs) -> None:
+        super().__init__()
         self.orders: list[Order] = []
         self._sizes = sizes
         self._size = begin_with
         self._logs = logs
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def begin(self, run: RunDirectory) -> None:
-        self._thread = threading.Thread(target=self._work, args=[run], name="resizer")
-        self._thread.start()
-
-    def end(self) -> None:
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def _work(self, run: RunDirectory) -> None:
         for size in self._sizes:

@@ -46,27 +46,37 @@ class RunOver(Exception):
     """The run ended before the next fault was due."""
 
 
-class Saboteur:
-    """Works through a schedule of faults in a thread beside the run; all chance comes from `seed`."""
+class Beside:
+    """Works in a thread beside a run, until its work is done or the run is over."""
 
-    def __init__(self, schedule: Sequence[str], num_workers: int, logs: StepLogs, seed: int) -> None:
-        self.faults: list[Fault] = []
-        self._schedule = schedule
-        self._full = num_workers
-        self._logs = logs
-        self._random = random.Random(seed)
+    def __init__(self) -> None:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self, run: RunDirectory) -> None:
         """Takes the run directory as soon as there is one."""
-        self._thread = threading.Thread(target=self._work, args=[run], name="saboteur")
+        self._thread = threading.Thread(target=self._work, args=[run], name=type(self).__name__.lower())
         self._thread.start()
 
     def end(self) -> None:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
+
+    def _work(self, run: RunDirectory) -> None:
+        raise NotImplementedError
+
+
+class Saboteur(Beside):
+    """Works through a schedule of faults; all chance comes from `seed`."""
+
+    def __init__(self, schedule: Sequence[str], num_workers: int, logs: StepLogs, seed: int) -> None:
+        super().__init__()
+        self.faults: list[Fault] = []
+        self._schedule = schedule
+        self._full = num_workers
+        self._logs = logs
+        self._random = random.Random(seed)
 
     def _work(self, run: RunDirectory) -> None:
         try:

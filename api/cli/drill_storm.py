@@ -21,7 +21,7 @@ _CALM_S: Final = (0.2, 3.0)
 _LOOK_EVERY_S: Final = 0.1
 _SOMEBODY_WITHIN_S: Final = 120.0
 
-Resize = Callable[[int], None]
+Resize = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,9 @@ class Storm:
         service = service_for(self._reference, self._storage)
         if service is not None:
             with service:
-                yield lambda workers: _scale(service, self._reference, workers)
+                yield lambda workers: service.scale(self._reference, workers)
             return
         import ray
 
         with controller_of(self._run) as controller:
             yield lambda workers: ray.get(controller.set_target.remote(workers))
-
-
-def _scale(service: Any, reference: str, workers: int) -> None:
-    service.scale(reference, workers)

@@ -36,17 +36,13 @@ def controller_of(run: RunDirectory) -> Iterator[Any]:
 def inject(run: RunDirectory, worker: str, fault: Any) -> None:
     """Put a fault (see `trainers.elastic.faults`) into a worker of a living run. Raises WorkerNotFound."""
     with controller_of(run) as controller:
-        _call(run, worker, controller, fault)
+        import ray
+        from ray.exceptions import RayTaskError
 
-
-def _call(run: RunDirectory, worker: str, controller: Any, fault: Any) -> None:
-    import ray
-    from ray.exceptions import RayTaskError
-
-    try:
-        ray.get(controller.inject.remote(worker, fault))
-    except RayTaskError as error:
-        raise WorkerNotFound(f"worker {worker} of run '{run.name}' lives no more") from error
+        try:
+            ray.get(controller.inject.remote(worker, fault))
+        except RayTaskError as error:
+            raise WorkerNotFound(f"worker {worker} of run '{run.name}' lives no more") from error
 
 
 def _raylet(run: RunDirectory) -> Raylet:

@@ -28,7 +28,8 @@ from orchestrator.domain.quantities import parse_duration, parse_size
 
 LARGEST_SEED: Final = 2**63 - 1
 _SMALLEST_MEMORY: Final = 2**20
-_LEAST_BETWEEN: Final = 2
+LEAST_BETWEEN_SNAPSHOTS: Final = 2
+"""Steps: then all members have finished one before the one before that is overwritten."""
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _JSON_DEPTH: Final = 32
 
@@ -187,8 +188,8 @@ def _steps_or_word(value: Any) -> int | str:
         steps = _steps(value)
     except ValueError as error:
         raise ValueError(str(error).replace("expected ", "expected 'auto', 'never' or ", 1)) from None
-    if steps < _LEAST_BETWEEN:
-        raise ValueError(f"expected 'auto', 'never' or at least {_LEAST_BETWEEN} steps, got {steps}")
+    if steps < LEAST_BETWEEN_SNAPSHOTS:
+        raise ValueError(f"expected 'auto', 'never' or at least {LEAST_BETWEEN_SNAPSHOTS} steps, got {steps}")
     return steps
 
 

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import shutil
 import signal
 import time
 from collections import Counter
@@ -18,8 +17,8 @@ from orchestrator.domain.audit import audit
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory
 from tests.integration.saboteur import Watched
+from tests.integration.shipped import paced_code
 
-ROOT = Path(__file__).parents[2]
 AWAY_S = float(os.environ.get("TUMBLER_CHAOS_AWAY_S", "60"))
 """How long the service stays away."""
 PAUSE_S = 2.0
@@ -36,9 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("code")
-    shutil.copy(ROOT / "tests" / "integration" / "tasks.py", folder / "paced.py")
-    return folder
+    return paced_code(tmp_path_factory.mktemp("code"))
 
 
 def spec_of(name: str, code: Path, *, pause_s: float) -> dict[str, Any]:

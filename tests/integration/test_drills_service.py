@@ -1,7 +1,6 @@
 """`tumbler chaos` against a run of the service, on a head that demands a token."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from benchmarks.deployment import Deployment, deployment
 from cluster.invariants import check_invariants
 from orchestrator.domain.goodput import goodput
 from tests.integration.saboteur import Watched
-
-ROOT = Path(__file__).parents[2]
+from tests.integration.shipped import paced_code
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +28,7 @@ def chaos(service: Deployment, *words: str) -> dict[str, Any]:
 def test_workers_the_service_and_the_head_are_killed_and_the_run_keeps_all_its_promises(
     service: Deployment, tmp_path: Path
 ) -> None:
-    shutil.copy(ROOT / "tests" / "integration" / "tasks.py", tmp_path / "paced.py")
+    paced_code(tmp_path)
     spec = {
         "name": "drilled",
         "task": "paced:Paced",

@@ -4,7 +4,6 @@ down`."""
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory
 from tests.integration.processes import environment_without_ray
 from tests.integration.saboteur import Watched, kill_ranks
+from tests.integration.shipped import paced_code
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,9 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder with a task of theirs."""
-    folder = tmp_path_factory.mktemp("code")
-    shutil.copy(ROOT / "tests" / "integration" / "tasks.py", folder / "paced.py")
-    return folder
+    return paced_code(tmp_path_factory.mktemp("code"))
 
 
 def spec_of(name: str, code: Path, **train: object) -> dict[str, Any]:

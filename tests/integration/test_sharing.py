@@ -1,7 +1,6 @@
 """Runs that share one cluster: shrunk and grown live, and the bits of each are those it has alone."""
 
 import json
-import shutil
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,8 +13,8 @@ import pytest
 from benchmarks.deployment import Deployment, deployment
 from orchestrator.domain.audit import audit
 from tests.integration.saboteur import Watched
+from tests.integration.shipped import paced_code
 
-ROOT = Path(__file__).parents[2]
 Record = Callable[[str, object], None]
 
 
@@ -28,9 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("code")
-    shutil.copy(ROOT / "tests" / "integration" / "tasks.py", folder / "paced.py")
-    return folder
+    return paced_code(tmp_path_factory.mktemp("code"))
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,8 @@ class Worker:
     def snapshot(self, *steps: int) -> None:
         for step in steps:
             self.train_to(step)
-            assert self.saver.snapshot(self.origin)
+            # Where the writer process has said in its file that it holds one, its answer may be on its way.
+            until(lambda: self.saver.snapshot(self.origin))
             until(partial(self._holds, step))
 
     def _holds(self, step: int) -> bool:

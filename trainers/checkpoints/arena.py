@@ -9,11 +9,11 @@ from typing import Final
 
 import torch
 
+from trainers.checkpoints.held import HELD
 from trainers.checkpoints.image import Slice
 
-SLOTS: Final = 3
-"""The two newest copies are held, and storage may be slow with an older one."""
-_HELD: Final = 2
+SLOTS: Final = HELD + 1
+"""The newest copies are held, and storage may be slow with an older one."""
 
 
 class Arena:
@@ -75,7 +75,7 @@ class Arena:
     def hold(self, slot: int) -> None:
         """What lies in it is the newest snapshot."""
         with self._changed:
-            self._held = [*self._held, slot][-_HELD:]
+            self._held = [*self._held, slot][-HELD:]
             self._changed.notify_all()
 
     def offset(self, slot: int) -> int:
@@ -104,7 +104,7 @@ class Arena:
 
     def _spare(self) -> int | None:
         """The older snapshot goes before memory that was never touched."""
-        if len(self._held) >= _HELD and self._held[0] not in self._busy:
+        if len(self._held) >= HELD and self._held[0] not in self._busy:
             return self._held[0]
         return next(
             (slot for slot in range(SLOTS) if slot not in self._busy and slot not in self._held), None

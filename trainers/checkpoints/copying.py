@@ -60,24 +60,21 @@ class Save:
             memory=self.arena.path,
             name=self.arena.name,
             structure=self.image.structure,
-            pieces=tuple(
-                Piece(first, last, self.arena.offset(self.slot) + start, self.image.cut(last) - start)
-                for first, last in self.ranges
-                for start in (self.image.cut(first),)
-            ),
+            pieces=tuple(self._piece(first, last) for first, last in self.ranges),
         )
 
     def files(self) -> list[dict[str, Any]]:
         """What the writer process is asked for."""
         folder = f"{step_folder(self.step)}/{parts_folder(self.origin.attempt, self.origin.generation)}"
         first, last = self.ranges[0]
-        start, stop = self.image.cut(first), self.image.cut(last)
+        own = self._piece(first, last)
+        text = header(list(self.image.slices(first, last)), self.image.cut(first))
         part = {
             "name": f"{folder}/part-{first:03d}-{last:03d}.safetensors",
-            "text": header(list(self.image.slices(first, last)), start).decode("latin-1"),
+            "text": text.decode("latin-1"),
             "memory": self.arena.path,
-            "start": self.arena.offset(self.slot) + start,
-            "size": stop - start,
+            "start": own.start,
+            "size": own.size,
         }
         structure = {"name": f"{folder}/structure.json", "text": self.image.structure}
         return [part] if self.origin.rank else [part, structure]
@@ -98,6 +95,10 @@ class Save:
             metrics=self.metrics,
             ask=self.origin.ask,
         )
+
+    def _piece(self, first: int, last: int) -> Piece:
+        start, stop = self.image.cut(first), self.image.cut(last)
+        return Piece(first, last, self.arena.offset(self.slot) + start, stop - start)
 
     def failed(self, error: BaseException) -> CheckpointFailed:
         return failed(self.origin, self.step, error)

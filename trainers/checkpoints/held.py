@@ -13,9 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import xxhash
+from orchestrator.checkpoints.manifest import xxh3_of
+
+HELD: Final = 2
+"""Snapshots that each process holds: the newest may not be whole yet on another member."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def opened(memory: str | int) -> Iterator[memoryview]:
 def digest_of(whole: memoryview, piece: Piece) -> str:
     """XXH3-128 of what lies there, in hex."""
     with whole[piece.start : piece.start + piece.size] as content:
-        return xxhash.xxh3_128(content).hexdigest()
+        return xxh3_of(content)
 
 
 def _available() -> float:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
-_LEAST_STEPS: Final = 2
-"""Between two snapshots: then all members have finished the older one before it is overwritten."""
+from orchestrator.domain.spec_fields import LEAST_BETWEEN_SNAPSHOTS
+
 _LEAST_S: Final = 1.0
 _LARGEST_SHARE: Final = 0.01
 """Of the time, spent on copying."""
@@ -31,7 +31,7 @@ class SnapshotPace:
 
     def due(self, step: int, copy_s: float) -> bool:
         """Whether the state after `step` should be copied; the newest copy took `copy_s`."""
-        if self._every == "never" or step < self._taken_step + _LEAST_STEPS:
+        if self._every == "never" or step < self._taken_step + LEAST_BETWEEN_SNAPSHOTS:
             return False
         if self._every != "auto":
             return step % self._every == 0

@@ -1,6 +1,5 @@
 """The writer process's hold on the snapshots of its worker, and how long it stays when that one is gone."""
 
-import json
 import os
 import time
 from contextlib import suppress
@@ -9,10 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.domain.errors import TumblerError
-from trainers.checkpoints.held import Held, digest_of, held_in, open_folder, opened, write_index
+from trainers.checkpoints.held import HELD, Held, digest_of, held_in, open_folder, opened, write_index
 
-_HELD: Final = 2
-"""The newest may be on its way still, on another member."""
 _STAY_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.5
 
@@ -38,7 +35,7 @@ class Shelf:
         self._run_folder = request["run_folder"]
         self._index = Path(request["folder"]) / f"{os.getpid()}.json"
         others = [one for one in self._held if (one.name, one.slot) != (held.name, held.slot)]
-        self._say([*others, held][-_HELD:])
+        self._say([*others, held][-HELD:])
 
     def forget(self, after: int) -> None:
         """What was held of later steps is not to be trusted."""
@@ -75,7 +72,7 @@ class Shelf:
         """Others on this node hold two newer ones, so that no step of ours is the newest that is whole."""
         assert self._index is not None
         newest = self._held[-1].step
-        return len({held.step for held in held_in(self._index.parent) if held.step > newest}) >= _HELD
+        return len({held.step for held in held_in(self._index.parent) if held.step > newest}) >= HELD
 
     def _over(self) -> bool:
         # Imported where it is needed: most processes end with their worker.
@@ -84,6 +81,6 @@ class Shelf:
 
         try:
             status = RunDirectory(Path(self._run_folder)).read_status().status
-        except (TumblerError, OSError, json.JSONDecodeError):
+        except (TumblerError, OSError):
             return True  # it was removed
         return status.terminal or status is RunStatus.PAUSED
