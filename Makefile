@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test test-all bench chaos clean
+.PHONY: help venv demo check test test-all bench chaos clean docs docs-serve
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.ready-bench
+DOCS_READY := .venv/.ready-docs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,7 +45,7 @@ test: check ## check, then the tests that start Ray but for the longest: about a
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long"
 
-test-all: check ## check, then all tests that start Ray; what CI runs
+test-all: check docs ## check, the documents, then all tests that start Ray; what CI runs
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
 
@@ -56,6 +57,17 @@ bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers
 	    echo "==> $$name"; $(BIN)/python -m benchmarks "$$name" --json; \
 	done
 
+$(DOCS_READY): $(READY)
+	@echo "==> mkdocs"; $(BIN)/pip install -q -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_READY) ## write the pages that come from the code, and build all of them into site/
+	@for page in spec cli rest errors; do $(BIN)/python docs/make_$${page}_page.py; done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict && echo "==> site/index.html"
+
+docs-serve: $(DOCS_READY) ## show the documents at http://127.0.0.1:8001 while you edit them
+	@$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
+
 clean: ## remove what the targets above made
-	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
