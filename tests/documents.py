@@ -14,6 +14,7 @@ _PROGRAMS: Final = re.compile(
 )
 _FENCE: Final = re.compile(r"^ *```(\w*)")
 _INLINE: Final = re.compile(r"(?<!`)`(tumbler [^`]+)`(?!`)")
+_FILE: Final = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 _COMMENT: Final = re.compile(r"\s+# .*$")
 
 
@@ -42,6 +43,11 @@ def commands(page: Path) -> list[Command]:
     for first, block in _blocks(page.read_text(encoding="utf-8").splitlines()):
         found += _in_block(page, first, block)
     return found
+
+
+def files_of(page: Path) -> list[tuple[str, str]]:
+    """(name, content) of the files that a page tells its reader to write."""
+    return [(name, text) for name, text in _FILE.findall(page.read_text(encoding="utf-8"))]
 
 
 def inline_commands(page: Path) -> list[Command]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cyclopts import CycloptsError, MissingArgumentError
 
 from api.cli.main import build_app
 from tests.documents import PAGES, Command, commands, inline_commands
+from tests.integration.docs_scene import LAST, NOT_RUN, reason_not_to_run, to_run
 
 PLACES = {"STEP": "400", "N": "400", "WORKER": "w1"}
 """What stands for a number in the documents."""
@@ -41,6 +43,14 @@ def test_there_are_commands_to_be_found() -> None:
     found = [command for page in PAGES for command in commands(page)]
     assert len(of_tumbler(found)) > 40
     assert {command.words[0] for command in found} >= {"tumbler", "make", "curl", "git", "ray"}
+
+
+def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
+    found = [command for page in PAGES for command in commands(page)]
+    skipped = {command.text for command in found if reason_not_to_run(command)}
+    assert {command.text for command in to_run()} == {command.text for command in found} - skipped
+    assert all(any(re.match(pattern, text) for text in skipped) for pattern in NOT_RUN)
+    assert [text for text in LAST if not any(one.text.startswith(text) for one in to_run())] == []
 
 
 @pytest.mark.parametrize(
