@@ -50,6 +50,7 @@ from trainers.ray_train.happenings import (
     Warm,
     WorkersOrdered,
 )
+from trainers.ray_train.inbox import Inbox
 from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.internals import WorkerGroup
 from trainers.ray_train.muster import Muster
@@ -86,7 +87,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._node_watch = NodeWatch(self.tell)
         each = self._worker_group_context.resources_per_worker
         self._beginning = Beginning(job, recorder, self._muster, self._feed, each, self._later)
-        self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
+        self._inbox = Inbox()
         self._stopping: StopRequested | None = None
         self._finished: Finished | None = None
         if job.spec.stop.max_duration is not None:
@@ -103,7 +104,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         return True
 
     def tell(self, happening: Happening) -> None:
-        self._inbox.put_nowait(happening)
+        self._inbox.put(happening)
 
     async def turn(self) -> Verdict:
         """Wait for the next happening, handle it, and do what the roster finds to be next."""
@@ -173,7 +174,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             case Warm(profile):
                 self._guards.vigil.warm(profile.worker_id, time.monotonic())
                 return self._admission.of(profile)
-            case Over(worker_id, outcome):
+            case Over(worker_id, _, outcome):
                 return self._on_over(worker_id, outcome)
             case Lost(worker_id, cause):
                 return self._on_lost(worker_id, cause)
