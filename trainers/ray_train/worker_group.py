@@ -15,7 +15,7 @@ from orchestrator.domain.retry import FailureBudget, IncidentKind
 from orchestrator.domain.status import EndReason
 from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import Finished, Outcome, Raised, Report, Retired
+from trainers.elastic.messages import Finished, Formed, Outcome, Raised, Report, Retired
 from trainers.ray_train.admission import Admission
 from trainers.ray_train.beginning import Beginning
 from trainers.ray_train.bring_up import starter_of
@@ -74,7 +74,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._job = job
         self._recorder = recorder
         self._desk = desk
-        self._roster = Roster(minimum=job.spec.workers.min, target=target)
+        self._roster = Roster(job.spec.workers.min, target, most=job.spec.train.logical_shards)
         slots = slot_pool(job, self._worker_group_context)
         starter = starter_of(self, self._worker_group_context, self.tell)
         self._muster = Muster(self._roster, slots, starter, recorder.event)
@@ -203,6 +203,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
     def _on_report(self, report: Report) -> Verdict:
         if report.worker_id in self._guards.evicted:
             return GoOn()  # it woke after all
+        if isinstance(report, Formed):
+            self._roster.formed(report.generation)
         self._commits.hear(report)
         self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
         return self._guards.hear(report)
