@@ -18,9 +18,11 @@ from api.service.parts import Parts
 from api.service.problems import on_http_exception, on_tumbler_error, on_validation_error
 from api.service.routes import (
     catalogue,
+    charts,
     checkpoints,
     cluster,
     health,
+    overview,
     packages,
     queues,
     records,
@@ -56,7 +58,21 @@ def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | Non
         redirect_slashes=False,
     )
     app.state.parts = parts
-    every = (submit, runs, verbs, records, workers, checkpoints, cluster, queues, catalogue, packages, health)
+    every = (
+        submit,
+        runs,
+        verbs,
+        records,
+        charts,
+        overview,
+        workers,
+        checkpoints,
+        cluster,
+        queues,
+        catalogue,
+        packages,
+        health,
+    )
     for routes in every:
         # Taken over as they are: going through an included router costs each request more than its own route.
         app.router.routes.extend(routes.router.routes)

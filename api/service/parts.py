@@ -11,6 +11,7 @@ from starlette.requests import Request
 from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
 from api.service.goodputs import Goodputs
+from api.service.overview import Overview
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
 from orchestrator.domain.queues import Queue
@@ -50,6 +51,7 @@ class Parts:
     bulletin: Bulletin
     gauges: Gauges
     points: PointCache
+    overview: Overview
     folders: TakenNames
     storage: Path
     """Where run directories are made unless a spec says otherwise."""
