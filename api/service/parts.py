@@ -12,6 +12,7 @@ from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
 from api.service.goodputs import Goodputs
 from api.service.overview import Overview
+from api.service.pages import UI
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
 from orchestrator.domain.queues import Queue
@@ -61,6 +62,8 @@ class Parts:
     """By which name the service may be reached, besides those of loopback."""
     reconciling: Callable[[], bool]
     """Whether the reconciler's loop runs."""
+    ui: Path = UI
+    """Where the pages of the dashboard are, if they were built."""
     goodputs: Goodputs = field(default_factory=Goodputs)
 
 

@@ -110,6 +110,7 @@ def assembled(folder: Path, *cpus: float, record: Record | None = None) -> InPro
         storage=folder / "runs",
         packages=folder / "packages",
         host="127.0.0.1",
+        ui=folder / "ui_dist",
         reconciling=lambda: service.reconciling,
     )
     app = create_app(parts)
