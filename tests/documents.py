@@ -10,7 +10,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 _PROGRAMS: Final = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:tumbler|make|git|curl|ray|python|pip|kubectl|promtool|export|cd|source|cp|mkdir) "
+    r"(?:[A-Z_]+=\S+ )*(?:tumbler|make|git|curl|ray|python|pip|kubectl|prometheus|tensorboard|source|cp) "
 )
 _FENCE: Final = re.compile(r"^ *```(\w*)")
 _INLINE: Final = re.compile(r"(?<!`)`(tumbler [^`]+)`(?!`)")

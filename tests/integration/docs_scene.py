@@ -24,6 +24,8 @@ from tests.integration.shipped import paced_code
 NOT_RUN: Final = {
     r"make ": "the targets are what runs the tests; `make demo` ends in tests/unit/test_cli_demo.py",
     r"git clone": "the repository has no address yet",
+    r"prometheus ": "it serves until it is stopped, and is no part of Tumbler",
+    r"tensorboard ": "it serves until it is stopped, and is no part of Tumbler",
     r"kubectl ": "there is no Kubernetes here; the manifests are checked in tests/unit/test_manifests.py",
     r"pip install \.": "it would change the environment in which the tests run",
     r".*ray start --address": "it takes a second machine",
