@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 _ABSENT_BITS: Final = 0x7FF8_0000_7475_6D62
 ABSENT: Final[float] = struct.unpack("<d", struct.pack("<Q", _ABSENT_BITS))[0]
 _SIZE: Final = 8
 _SMALLEST: Final = 64
+_MOST_PICKED: Final = 5000
+"""Of more rows, all between them are read: as quick, and simpler."""
 
 
 def present(values: Floats) -> NDArray[np.bool_]:
@@ -29,6 +32,10 @@ class Columns(Protocol):
 
     def read(self, column: int, first: int, last: int) -> Floats:
         """Rows `first` to `last` (not included), all written before."""
+        ...
+
+    def pick(self, column: int, rows: Rows) -> Floats:
+        """Single rows, written before."""
         ...
 
     def write(self, column: int, first: int, values: Floats) -> None: ...
@@ -45,6 +52,9 @@ class MemoryColumns:
 
     def read(self, column: int, first: int, last: int) -> Floats:
         return self._columns[column][first:last]
+
+    def pick(self, column: int, rows: Rows) -> Floats:
+        return self._columns[column][rows]
 
     def write(self, column: int, first: int, values: Floats) -> None:
         known = self._columns.get(column, np.empty(0))
@@ -73,6 +83,17 @@ class FileColumns:
         if len(values) != last - first:
             raise OSError(f"{self.path(column)} is shorter than it should be")
         return values
+
+    def pick(self, column: int, rows: Rows) -> Floats:
+        if len(rows) > _MOST_PICKED:
+            begin = int(rows.min())
+            return self.read(column, begin, int(rows.max()) + 1)[rows - begin]
+        path = self.path(column)
+        with path.open("rb", buffering=0) as file:
+            content = [os.pread(file.fileno(), _SIZE, row * _SIZE) for row in rows.tolist()]
+        if any(len(value) != _SIZE for value in content):
+            raise OSError(f"{path} is shorter than it should be")
+        return np.frombuffer(b"".join(content), "<f8")
 
     def write(self, column: int, first: int, values: Floats) -> None:
         # Where rows before are missing the file was damaged, and must not get a hole in their place.

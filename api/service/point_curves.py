@@ -2,43 +2,47 @@
 whole columns."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from api.service.point_columns import Floats, present
+from api.service.point_columns import Floats, Rows, present
 from api.service.point_table import PointTable
 from api.service.points_asked import Aggregate, Asked
-
-Rows = NDArray[np.int64]
 
 
 def curves(table: PointTable, asked: Asked) -> dict[str, list[Any]]:
     first, last = table.rows(asked.from_step, asked.to_step)
     count = min(last - first, asked.max_points)
     edges = np.arange(count + 1, dtype=np.int64) * (last - first) // max(count, 1)
-    found: dict[str, list[Any]] = {"step": _steps(table, first, last, edges)}
+    found: dict[str, list[Any]] = {"step": _column(table, "step", first, edges, Aggregate.LAST)}
     for name in asked.keys or table.shape.names[1:]:
         if name == "step":
             continue
-        column = table.column(name, first, last)
-        if column is not None:
-            there = np.flatnonzero(present(column))
-            if len(there) or asked.keys:
-                integral = table.shape.integral[table.shape.names.index(name)]
-                found[name] = _merged(column[there], there, edges, asked.aggregate, integral)
-        elif asked.keys:
-            found[name] = [None] * count
+        column = _column(table, name, first, edges, asked.aggregate)
+        if asked.keys or any(value is not None for value in column):
+            found[name] = column
     return found
 
 
-def _steps(table: PointTable, first: int, last: int, edges: Rows) -> list[int]:
-    if len(edges) == 1:
-        return []
-    found: list[int] = table.columns.read(0, first, last)[edges[1:] - 1].astype(np.int64).tolist()
-    return found
+def _column(table: PointTable, name: str, first: int, edges: Rows, aggregate: Aggregate) -> list[Any]:
+    if name not in table.shape.names or len(edges) == 1:
+        return [None] * (len(edges) - 1)
+    number = table.shape.names.index(name)
+    integral = table.shape.integral[number]
+    if aggregate is Aggregate.LAST or len(edges) - 1 == edges[-1]:
+        picked = table.columns.pick(number, first + edges[1:] - 1)
+        if present(picked).all():
+            return _shown(picked, integral)
+    values = table.columns.read(number, first, first + int(edges[-1]))
+    there = np.flatnonzero(present(values))
+    return _merged(values[there], there, edges, aggregate, integral)
+
+
+def _shown(values: Floats, integral: bool) -> list[Any]:
+    shown: list[Any] = (values.astype(np.int64) if integral else values).tolist()
+    return shown
 
 
 def _merged(values: Floats, rows: Rows, edges: Rows, aggregate: Aggregate, integral: bool) -> list[Any]:
@@ -52,10 +56,9 @@ def _merged(values: Floats, rows: Rows, edges: Rows, aggregate: Aggregate, integ
     chosen = _MERGES[aggregate](values, begins[full], ends[full])
     if aggregate is not Aggregate.LAST:
         _show_strange(values, begins[full], chosen)
-    exact = integral and aggregate is not Aggregate.MEAN
-    numbers: Sequence[Any] = (chosen.astype(np.int64) if exact else chosen).tolist()
+    numbers = _shown(chosen, integral and aggregate is not Aggregate.MEAN)
     if len(full) == len(merged):
-        return list(numbers)
+        return numbers
     for group, number in zip(full.tolist(), numbers, strict=True):
         merged[group] = number
     return merged

@@ -4,6 +4,7 @@ The same that `api.history.read_points` makes of all records at once: a step tha
 point, a rewind undoes what came after it, and an evaluation adds to the point of its step.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -75,7 +76,7 @@ class PointTable:
         last = self.last_step()
         if batch.cut is not None and batch.cut < last:
             before_rewriting()
-            self.shape.count = int(np.searchsorted(self._steps(), batch.cut, side="right"))
+            self.shape.count = self.row_of(batch.cut + 1)
             last = self.last_step()
         steps = sorted(batch.points)
         for step in steps:
@@ -86,20 +87,16 @@ class PointTable:
 
     def last_step(self) -> float:
         count = self.shape.count
-        return float(self.columns.read(0, count - 1, count)[0]) if count else float("-inf")
-
-    def column(self, name: str, first: int, last: int) -> Floats | None:
-        """None for one that there is not."""
-        if name not in self.shape.names:
-            return None
-        return self.columns.read(self.shape.names.index(name), first, last)
+        return self._step_at(count - 1) if count else float("-inf")
 
     def rows(self, from_step: int, to_step: int | None) -> tuple[int, int]:
         """The half-open range of rows between two steps, both included."""
-        steps = self._steps()
-        first = int(np.searchsorted(steps, from_step))
-        last = len(steps) if to_step is None else int(np.searchsorted(steps, to_step, side="right"))
-        return first, max(first, last)
+        first = self.row_of(from_step)
+        return first, max(first, self.shape.count if to_step is None else self.row_of(to_step + 1))
+
+    def row_of(self, step: int) -> int:
+        """The first row that is not before the step."""
+        return bisect_left(range(self.shape.count), float(step), key=self._step_at)
 
     def moved_to(self, columns: Columns) -> "PointTable":
         """The same in other columns."""
@@ -107,10 +104,8 @@ class PointTable:
             columns.write(number, 0, self.columns.read(number, 0, self.shape.count))
         return PointTable(columns, self.shape)
 
-    def _steps(self) -> Floats:
-        if not self.shape.count:
-            return np.empty(0)
-        return self.columns.read(0, 0, self.shape.count)
+    def _step_at(self, row: int) -> float:
+        return float(self.columns.pick(0, np.array([row]))[0])
 
     def _append(self, points: Sequence[Mapping[str, Any]]) -> None:
         if not points:
@@ -127,8 +122,8 @@ class PointTable:
         """At a step that is not after all others."""
         self._know(values)
         newest = step == self.last_step()  # as an evaluation mostly is
-        row = self.shape.count - 1 if newest else int(np.searchsorted(self._steps(), step))
-        there = self.columns.read(0, row, row + 1)[0] == step
+        row = self.shape.count - 1 if newest else self.row_of(step)
+        there = self._step_at(row) == step
         if not there:
             before_rewriting()
             for number in range(len(self.shape.names)):

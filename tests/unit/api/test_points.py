@@ -1,6 +1,5 @@
 """The kept points answer as the journal itself does, whatever happened to it, and cost little."""
 
-import json
 import math
 import os
 import shutil
@@ -74,20 +73,20 @@ def steps(first: int, last: int, **metrics: float) -> list[dict[str, Any]]:
 
 
 def same(found: dict[str, list[Any]], expected: dict[str, list[Any]]) -> bool:
-    """NaN is NaN, and a name without any value says nothing."""
-    kept = {name: column for name, column in expected.items() if any(v is not None for v in column)}
-    mine = {name: column for name, column in found.items() if any(v is not None for v in column)}
-    return json.dumps(mine, sort_keys=True) == json.dumps(
-        {name: _as(mine.get(name, []), column) for name, column in kept.items()}, sort_keys=True
+    """By value: NaN is NaN, and a name without any value says nothing."""
+    mine, theirs = (
+        {name: [_comparable(value) for value in column] for name, column in one.items() if _is_told(column)}
+        for one in (found, expected)
     )
+    return mine == theirs
 
 
-def _as(mine: list[Any], column: list[Any]) -> list[Any]:
-    """Integers among floats are shown as floats."""
-    return [
-        float(value) if isinstance(like, float) and isinstance(value, int) else value
-        for like, value in zip(mine, column, strict=True)
-    ]
+def _is_told(column: list[Any]) -> bool:
+    return any(value is not None for value in column)
+
+
+def _comparable(value: Any) -> Any:
+    return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 
 def check(cache: PointCache, folder: Path, *asked: Asked) -> None:
