@@ -5,6 +5,7 @@ A route is described by its docstring and models. A test fails when the page is 
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -56,9 +57,10 @@ def rest_page() -> str:
 
 def openapi() -> dict[str, Any]:
     """The document of a service that serves nobody: record and cluster are in memory, and nothing starts."""
-    settings = Settings.load(home=Path("nowhere"))
-    service = assemble(settings, MemoryRecord(), FakeCluster(1), RunFolders())
-    return service.app.openapi()
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings.load(home=Path(home))
+        service = assemble(settings, MemoryRecord(), FakeCluster(1), RunFolders())
+        return service.app.openapi()
 
 
 def _routes(document: dict[str, Any]) -> Iterator[str]:
