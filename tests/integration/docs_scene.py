@@ -14,8 +14,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
 
 from cluster.ports import free_ports
 from tests.documents import PAGES, ROOT, Command, commands, files_of
@@ -125,7 +127,7 @@ class Scene:
         if command.text == "tumbler init":
             self._shorten(self.folder / "run.yaml")
         if "submit" in text or "--data-binary" in text:
-            self._cancel(everything=False)
+            self._cancel(everything=False, wait=False)
 
     def sh(self, text: str) -> subprocess.CompletedProcess[str]:
         environment = self.environment
@@ -182,6 +184,9 @@ class Scene:
     def ended(self, number: int) -> str:
         """The name of a run of the service that has succeeded."""
         self.service()
+        if not self._ended:  # those that were submitted as a page says, and followed to their end
+            found = self.get("runs?status=SUCCEEDED")["runs"]
+            self._ended = [run["name"] for run in found]
         while len(self._ended) <= number:
             name = f"ended-{len(self._ended)}"
             done = self.sh(f"tumbler submit -f run.yaml --set name={name} --set workers=1")
@@ -233,15 +238,17 @@ class Scene:
         with urllib.request.urlopen(request, timeout=10):
             pass
 
-    def _cancel(self, *, everything: bool) -> None:
+    def _cancel(self, *, everything: bool, wait: bool = True) -> None:
         """What was submitted to see that it can be."""
         if not (self.home / ".local/share/tumbler/service.json").exists():
             return
         active = [run for run in self.get("runs?limit=500")["runs"] if run["status"] not in _TERMINAL]
         names = [run["name"] for run in active if everything or run["name"] != self._living]
         for name in names:
-            self._post(f"runs/{name}/cancel")
-        self._wait(lambda: all(self.get(f"runs/{name}")["status"] in _TERMINAL for name in names))
+            with suppress(HTTPError):  # it ended meanwhile
+                self._post(f"runs/{name}/cancel")
+        if wait:
+            self._wait(lambda: all(self.get(f"runs/{name}")["status"] in _TERMINAL for name in names))
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
