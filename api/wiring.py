@@ -20,7 +20,8 @@ from api.service.folders import TakenNames
 from api.service.parts import Parts
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
-from api.settings import Settings
+from api.settings import Settings, check_keys
+from api.webhooks.announcer import Announcer
 from orchestrator.controllers.reconciler import Reconciler
 from orchestrator.domain.disk import storage_errors
 from orchestrator.ports.cluster import Cluster
@@ -44,6 +45,7 @@ class Service:
     reconciler: Reconciler
     runs: RunService
     bulletin: Bulletin
+    announcer: Announcer
     app: FastAPI = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -55,6 +57,7 @@ class Service:
     async def life(self, app: FastAPI) -> AsyncIterator[None]:
         """Acts while the block runs, and puts everything away after it."""
         self._start(self.reconciler.run(), "reconciler")
+        self._start(self.announcer.run(), "announcer")
         if self.settings.ray_address in OF_THE_HOME:
             self._start(keep_head(self.settings.home), "keeper")
         try:
@@ -73,7 +76,8 @@ class Service:
 
 
 def build(settings: Settings) -> Service:
-    """Opens the record, which may have to be migrated first. Raises StorageError."""
+    """Opens the record, which may have to be migrated first. Raises StorageError, SettingsError."""
+    check_keys(settings)
     with storage_errors("create", settings.home):
         settings.home.mkdir(parents=True, exist_ok=True)
     return assemble(
@@ -94,18 +98,26 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         files,
         holder=holder,
         packages=settings.packages,
-        on_change=bulletin.changed,
+        on_change=lambda run_id: changed(run_id),
         policy=settings.scheduling,
         retention_days=settings.retention_days,
     )
     reconciler.round_took = gauges.round_took
 
+    announcer = Announcer(
+        settings.webhooks, record, settings.home, gauges, lambda: service.reconciling and reconciler.leads
+    )
+
+    def changed(run_id: str) -> None:
+        bulletin.changed(run_id)
+        announcer.changed(run_id)
+
     def wake(run_id: str) -> None:
         reconciler.wake()
-        bulletin.changed(run_id)
+        changed(run_id)
 
     runs = RunService(record, wake=wake)
-    service = Service(settings, record, cluster, reconciler, runs, bulletin)
+    service = Service(settings, record, cluster, reconciler, runs, bulletin, announcer)
     parts = Parts(
         record=record,
         runs=runs,

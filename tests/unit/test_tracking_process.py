@@ -1,4 +1,4 @@
-"""The process that tells trackers, as a controller starts it; and MLflow and W&B themselves where they are."""
+"""The process that tells trackers, as a controller starts it; MLflow and W&B where they are."""
 
 import importlib.util
 import threading
