@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test test-all bench chaos clean
+.PHONY: help venv dashboard demo check test test-all bench chaos clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -31,7 +31,12 @@ $(BENCH_READY): $(READY)
 	@echo "==> the benchmarks' peers"; $(BIN)/pip install -q -e '.[bench]'
 	@touch $@
 
-demo: $(READY) ## a real run with a kill in the middle, and its summary
+# The dashboard is built where npm is. Where it is not, or the build fails, the service shows a plain page.
+dashboard:
+	@if ! command -v npm >/dev/null; then echo "==> no npm here: the service shows a plain page instead of its dashboard"; \
+	elif ! $(MAKE) --no-print-directory ui; then echo "==> the dashboard could not be built: all else goes on" >&2; fi
+
+demo: $(READY) dashboard ## a real run with a kill in the middle, and its summary
 	@$(BIN)/tumbler demo
 
 check: $(READY) ## format, lint, types, layers and all unit tests but the slow ones, in under a minute
@@ -40,11 +45,11 @@ check: $(READY) ## format, lint, types, layers and all unit tests but the slow o
 	@echo "==> layers"; $(BIN)/lint-imports --config pyproject.toml >.venv/layers.log || { cat .venv/layers.log; exit 1; }
 	@echo "==> unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m "not slow"
 
-test: check ## check, then the tests that start Ray but for the longest: about a quarter of an hour
+test: dashboard check ## check, then the tests that start Ray but for the longest: about a quarter of an hour
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long"
 
-test-all: check ## check, then all tests that start Ray; what CI runs
+test-all: dashboard check ## check, then all tests that start Ray; what CI runs
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
 

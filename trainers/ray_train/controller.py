@@ -131,9 +131,10 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
     async def renew_lease(self) -> None:
         self._lease.renew()
 
-    async def take_report(self, report: Report) -> None:
+    @ray.method(max_task_retries=-1)  # numbered, so it may come twice
+    async def take_report(self, number: int, report: Report) -> None:
         if self._worker_group is not None:
-            self._worker_group.tell(Reported(report))
+            self._worker_group.tell(Reported(number, report))
 
     async def set_target(self, target: int) -> None:
         """How many workers the run is granted from now on; between `workers.min` and the logical shards."""
