@@ -2,11 +2,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test test-all bench chaos clean
+.PHONY: help venv demo ui ui-test check test test-all bench chaos clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.ready-bench
+UI := api/ui
+UI_READY := $(UI)/node_modules/.ready
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +36,25 @@ $(BENCH_READY): $(READY)
 demo: $(READY) ## a real run with a kill in the middle, and its summary
 	@$(BIN)/tumbler demo
 
+ui: $(UI)/src/api/schema.d.ts ## build the dashboard that the service serves at /
+	@echo "==> types"; npm --prefix $(UI) run --silent check
+	@echo "==> api/ui_dist"; npm --prefix $(UI) run --silent build
+
+ui-test: $(UI)/src/api/schema.d.ts ## types and tests of the dashboard
+	@npm --prefix $(UI) run --silent check
+	@npm --prefix $(UI) run --silent test
+
+$(UI_READY): $(UI)/package-lock.json
+	@command -v npm >/dev/null || { \
+	    echo "The dashboard is built with npm, and none was found: install Node.js 20.19, or 22.12 or later." >&2; exit 1; }
+	@echo "==> the dashboard's packages"; npm --prefix $(UI) ci --silent --no-audit --no-fund
+	@touch $@
+
+# The types of the dashboard are those of the service as it is.
+$(UI)/src/api/schema.d.ts: $(READY) $(UI_READY) $(wildcard api/service/*.py api/service/routes/*.py)
+	@$(BIN)/python -m api.schema > $(UI)/openapi.json
+	@npm --prefix $(UI) run --silent types
+
 check: $(READY) ## format, lint, types, layers and all unit tests but the slow ones, in under a minute
 	@echo "==> format and lint"; $(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy --no-error-summary
@@ -57,5 +78,6 @@ bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers
 	done
 
 clean: ## remove what the targets above made
+	rm -rf api/ui_dist api/ui/node_modules api/ui/openapi.json api/ui/src/api/schema.d.ts
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
