@@ -2,13 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui ui-test check test test-all bench chaos clean
+.PHONY: help venv dashboard demo ui ui-test check test test-all bench chaos clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.ready-bench
 UI := api/ui
 UI_READY := $(UI)/node_modules/.ready
+UI_BUILT := api/ui_dist/index.html
+UI_SOURCES := $(shell find $(UI)/src $(UI)/public $(UI)/*.html $(UI)/*.ts $(UI)/*.json -type f -not -name openapi.json)
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,12 +35,19 @@ $(BENCH_READY): $(READY)
 	@echo "==> the benchmarks' peers"; $(BIN)/pip install -q -e '.[bench]'
 	@touch $@
 
-demo: $(READY) ## a real run with a kill in the middle, and its summary
+# The dashboard is built where npm is. Where it is not, or the build fails, the service shows a plain page.
+dashboard:
+	@if ! command -v npm >/dev/null; then echo "==> no npm here: the service shows a plain page instead of its dashboard"; \
+	elif ! $(MAKE) --no-print-directory ui; then echo "==> the dashboard could not be built: all else goes on" >&2; fi
+
+demo: $(READY) dashboard ## a real run with a kill in the middle, and its summary
 	@$(BIN)/tumbler demo
 
-ui: $(UI)/src/api/schema.d.ts ## build the dashboard that the service serves at /
-	@echo "==> types"; npm --prefix $(UI) run --silent check
-	@echo "==> api/ui_dist"; npm --prefix $(UI) run --silent build
+ui: $(UI_BUILT) ## build the dashboard that the service shows at /
+
+$(UI_BUILT): $(UI)/src/api/schema.d.ts $(UI_SOURCES)
+	@echo "==> types of the dashboard"; npm --prefix $(UI) run --silent check
+	@echo "==> the dashboard"; npm --prefix $(UI) run --silent build
 
 ui-test: $(UI)/src/api/schema.d.ts ## types and tests of the dashboard
 	@npm --prefix $(UI) run --silent check
@@ -61,11 +70,11 @@ check: $(READY) ## format, lint, types, layers and all unit tests but the slow o
 	@echo "==> layers"; $(BIN)/lint-imports --config pyproject.toml >.venv/layers.log || { cat .venv/layers.log; exit 1; }
 	@echo "==> unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m "not slow"
 
-test: check ## check, then the tests that start Ray but for the longest: about a quarter of an hour
+test: dashboard check ## check, then the tests that start Ray but for the longest: about a quarter of an hour
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long"
 
-test-all: check ## check, then all tests that start Ray; what CI runs
+test-all: dashboard check ## check, then all tests that start Ray; what CI runs
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the service on stdout: `python -m api.schema`. The dashboard takes its types from it."""
+"""The OpenAPI document of the service on stdout: `python -m api.schema`. The dashboard is typed by it."""
 
 import json
 import sys

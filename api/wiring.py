@@ -17,6 +17,7 @@ from api.home_cluster import OF_THE_HOME, HomeCluster
 from api.service.app import create_app
 from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
+from api.service.overview import Overview
 from api.service.parts import Parts
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
@@ -104,17 +105,24 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         reconciler.wake()
         bulletin.changed(run_id)
 
+    def cluster_changed() -> None:
+        reconciler.wake()
+        bulletin.cluster_changed()
+
     runs = RunService(record, wake=wake)
     service = Service(settings, record, cluster, reconciler, runs, bulletin)
     parts = Parts(
         record=record,
         runs=runs,
-        nodes=NodeService(record, cluster, reconciler.wake),
+        nodes=NodeService(record, cluster, cluster_changed),
         reconciler=reconciler,
         cluster=cluster,
         bulletin=bulletin,
         gauges=gauges,
         points=PointCache(),
+        overview=Overview(
+            record, bulletin, lambda: (reconciler.last_view, reconciler.cluster_trouble is None)
+        ),
         folders=TakenNames(),
         storage=settings.storage,
         packages=settings.packages,

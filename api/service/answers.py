@@ -74,6 +74,8 @@ class RunDetail(RunShown):
 class RunList(Shown):
     runs: list[RunShown]
     next_cursor: str | None
+    total: int | None
+    """How many runs match, on all pages; None on all pages but the first."""
 
 
 class PlannedWorkers(Shown):

@@ -8,19 +8,21 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.service.documents import PREFIX, openapi_of
 from api.service.express import Express
 from api.service.guards import SUBMIT, Guards
+from api.service.pages import Pages
 from api.service.parts import Parts
 from api.service.problems import on_http_exception, on_tumbler_error, on_validation_error
 from api.service.routes import (
     catalogue,
+    charts,
     checkpoints,
     cluster,
     health,
+    overview,
     packages,
     queues,
     records,
@@ -56,7 +58,21 @@ def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | Non
         redirect_slashes=False,
     )
     app.state.parts = parts
-    every = (submit, runs, verbs, records, workers, checkpoints, cluster, queues, catalogue, packages, health)
+    every = (
+        submit,
+        runs,
+        verbs,
+        records,
+        charts,
+        overview,
+        workers,
+        checkpoints,
+        cluster,
+        queues,
+        catalogue,
+        packages,
+        health,
+    )
     for routes in every:
         # Taken over as they are: going through an included router costs each request more than its own route.
         app.router.routes.extend(routes.router.routes)
@@ -65,18 +81,15 @@ def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | Non
             route.operation_id = route.name
     # Where monitors look, and beside everything else.
     app.include_router(health.router, prefix=PREFIX, include_in_schema=False)
-    app.add_api_route("/", _root, include_in_schema=False)
     app.add_exception_handler(TumblerError, on_tumbler_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    short = Express(app.behind_guards, method="POST", path=SUBMIT, endpoint=submit.submit_run)
+    short = Express(
+        Pages(app.behind_guards, parts.ui), method="POST", path=SUBMIT, endpoint=submit.submit_run
+    )
     app.guards = Guards(short, host=parts.host, observe=parts.gauges.answered)
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-async def _root() -> RedirectResponse:
-    return RedirectResponse("/docs")
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:

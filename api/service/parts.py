@@ -11,6 +11,8 @@ from starlette.requests import Request
 from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
 from api.service.goodputs import Goodputs
+from api.service.overview import Overview
+from api.service.pages import UI
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
 from orchestrator.domain.queues import Queue
@@ -50,6 +52,7 @@ class Parts:
     bulletin: Bulletin
     gauges: Gauges
     points: PointCache
+    overview: Overview
     folders: TakenNames
     storage: Path
     """Where run directories are made unless a spec says otherwise."""
@@ -59,6 +62,8 @@ class Parts:
     """By which name the service may be reached, besides those of loopback."""
     reconciling: Callable[[], bool]
     """Whether the reconciler's loop runs."""
+    ui: Path = UI
+    """Where the pages of the dashboard are, if they were built."""
     goodputs: Goodputs = field(default_factory=Goodputs)
 
 

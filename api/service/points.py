@@ -44,13 +44,20 @@ class PointCache:
 
 
 def columns(
-    points: Sequence[Point], keys: Sequence[str], *, from_step: int, max_points: int, aggregate: Aggregate
+    points: Sequence[Point],
+    keys: Sequence[str],
+    *,
+    from_step: int = 0,
+    to_step: int | None = None,
+    max_points: int,
+    aggregate: Aggregate,
 ) -> dict[str, list[Any]]:
     """`step` and each key (all of them where none is named), None where a step has no such value.
 
     Where there are too many points, neighbours become one at the step of the last of them.
     """
-    wanted = [point for point in points if point["step"] >= from_step]
+    last = math.inf if to_step is None else to_step
+    wanted = [point for point in points if from_step <= point["step"] <= last]
     names = list(keys) or [name for name in dict.fromkeys(n for p in wanted for n in p) if name != "step"]
     groups = _groups(wanted, max_points)
     merge = _MERGES[aggregate]

@@ -41,6 +41,8 @@ class RunQuery:
     queue: str | None = None
     name: str | None = None
     """How the name begins."""
+    part: str | None = None
+    """What the name or the id contains."""
     since: str | None = None
     """Created at this time or later."""
     sort: str = "-created"
@@ -55,6 +57,8 @@ class RunPage:
     runs: tuple[Run, ...]
     next_cursor: str | None
     """None on the last page."""
+    total: int | None = None
+    """How many runs match, on all pages; only the first page has it."""
 
 
 class Record(Protocol):
@@ -88,6 +92,10 @@ class Record(Protocol):
         """Raises BadCursor for a cursor that is not of this query."""
         ...
 
+    async def several(self, ids: Collection[str]) -> Sequence[Run]:
+        """Those of at most 500 ids that are there, in no order."""
+        ...
+
     async def active(self) -> Sequence[Run]:
         """All runs in an ACTIVE status, the oldest first."""
         ...
@@ -110,7 +118,11 @@ class Record(Protocol):
 
     async def counts(self) -> Mapping[RunStatus, int]: ...
 
-    async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]: ...
+    async def events(
+        self, run_id: str, *, after: int = 0, limit: int = 500, kinds: Collection[str] = ()
+    ) -> Sequence[RunEvent]:
+        """Oldest first; only of these kinds where some are named."""
+        ...
 
     async def attempts(self, run_id: str) -> Sequence[Attempt]: ...
 

@@ -69,6 +69,7 @@ def _digest(query: RunQuery) -> str:
         sorted((query.labels or {}).items()),
         query.queue,
         query.name,
+        query.part,
         query.since,
         query.sort,
     ]

@@ -105,7 +105,11 @@ class MemoryRecord:
                 if (order.place(run) < place if order.descending else order.place(run) > place)
             ]
         shown = tuple(runs[: query.limit])
-        return RunPage(shown, cursor_after(query, shown[-1]) if len(runs) > len(shown) else None)
+        total = len(runs) if place is None else None
+        return RunPage(shown, cursor_after(query, shown[-1]) if len(runs) > len(shown) else None, total)
+
+    async def several(self, ids: Collection[str]) -> Sequence[Run]:
+        return [self._kept[run_id].run for run_id in ids if run_id in self._kept]
 
     async def active(self) -> Sequence[Run]:
         return sorted((run for run in self._runs() if run.active), key=lambda run: (run.created, run.id))
@@ -130,9 +134,13 @@ class MemoryRecord:
         statuses = [run.status for run in self._runs()]
         return {status: statuses.count(status) for status in RunStatus}
 
-    async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]:
+    async def events(
+        self, run_id: str, *, after: int = 0, limit: int = 500, kinds: Collection[str] = ()
+    ) -> Sequence[RunEvent]:
         found = self._kept.get(run_id)
-        return [] if found is None else found.events[after:][:limit]
+        if found is None:
+            return []
+        return [event for event in found.events[after:] if not kinds or event.kind in kinds][:limit]
 
     async def attempts(self, run_id: str) -> Sequence[Attempt]:
         found = self._kept.get(run_id)
@@ -219,6 +227,7 @@ class MemoryRecord:
                 and labels <= dict(run.labels).items()
                 and query.queue in (None, run.queue)
                 and run.name.startswith(query.name or "")
+                and any((query.part or "") in text for text in (run.name, run.id))
                 and (query.since is None or run.created >= query.since)
             ):
                 yield run

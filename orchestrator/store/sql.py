@@ -101,6 +101,9 @@ class SqlRecord:
     async def page(self, query: RunQuery) -> RunPage:
         return await self._read(sql_reads.page, query)
 
+    async def several(self, ids: Collection[str]) -> Sequence[Run]:
+        return await self._read(sql_reads.several, ids)
+
     async def active(self) -> Sequence[Run]:
         return await self._read(sql_reads.active)
 
@@ -116,8 +119,10 @@ class SqlRecord:
     async def counts(self) -> Mapping[RunStatus, int]:
         return await self._read(sql_reads.counts)
 
-    async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]:
-        return await self._read(sql_reads.events, run_id, after, limit)
+    async def events(
+        self, run_id: str, *, after: int = 0, limit: int = 500, kinds: Collection[str] = ()
+    ) -> Sequence[RunEvent]:
+        return await self._read(sql_reads.events, run_id, after, limit, kinds)
 
     async def attempts(self, run_id: str) -> Sequence[Attempt]:
         return await self._read(sql_reads.attempts, run_id)

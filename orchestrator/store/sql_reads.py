@@ -54,7 +54,14 @@ def page(connection: Connection, query: RunQuery) -> RunPage:
         chosen = chosen.where(here < place if order.descending else here > place)
     runs = _runs(connection, select(*RUN_COLUMNS).where(_c.id.in_(chosen)).order_by(*sorted_by))
     shown = tuple(runs[: query.limit])
-    return RunPage(shown, cursor_after(query, shown[-1]) if len(runs) > len(shown) else None)
+    total = None
+    if place is None:
+        total = connection.scalar(select(func.count()).select_from(RUNS).where(*_conditions(query)))
+    return RunPage(shown, cursor_after(query, shown[-1]) if len(runs) > len(shown) else None, total)
+
+
+def several(connection: Connection, ids: Collection[str]) -> list[Run]:
+    return _runs(connection, select(*RUN_COLUMNS).where(_c.id.in_(ids)))
 
 
 def active(connection: Connection) -> list[Run]:
@@ -94,8 +101,12 @@ def counts(connection: Connection) -> Mapping[RunStatus, int]:
     return {**dict.fromkeys(RunStatus, 0), **{RunStatus(status): count for status, count in found}}
 
 
-def events(connection: Connection, run_id: str, after: int, limit: int) -> list[RunEvent]:
+def events(
+    connection: Connection, run_id: str, after: int, limit: int, kinds: Collection[str]
+) -> list[RunEvent]:
     mine = (EVENTS.c.run_id == run_id) & (EVENTS.c.seq > after)
+    if kinds:
+        mine &= EVENTS.c.kind.in_([str(kind) for kind in kinds])
     statement = select(EVENTS).where(mine).order_by(EVENTS.c.seq).limit(limit)
     return [event_of(row) for row in connection.execute(statement)]
 
@@ -137,6 +148,8 @@ def _conditions(query: RunQuery) -> list[ColumnElement[bool]]:
         conditions.append(_c.queue == query.queue)
     if query.name:
         conditions.append(_begins(_c.name, query.name))
+    if query.part:
+        conditions.append((func.instr(_c.name, query.part) > 0) | (func.instr(_c.id, query.part) > 0))
     if query.since is not None:
         conditions.append(_c.created >= query.since)
     return conditions

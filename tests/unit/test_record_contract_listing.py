@@ -128,6 +128,18 @@ async def test_every_condition_narrows_the_list(record: Record) -> None:
         "brave-otter",
     ]
     assert await names(record, since=time(2)) == ["calm-owl", "brave-owl"]
+    assert await names(record, part="owl") == ["calm-owl", "brave-owl"]
+    assert await names(record, part="0001") == ["brave-otter"]
+    assert await names(record, part="%") == []
+
+
+async def test_the_first_page_says_how_many_there_are_in_all(record: Record) -> None:
+    for number in range(1, 6):
+        await record.add(new(number, queue="night" if number > 3 else "default"))
+    page = await record.page(RunQuery(limit=2))
+    assert page.total == 5
+    assert (await record.page(RunQuery(limit=2, cursor=page.next_cursor))).total is None
+    assert (await record.page(RunQuery(limit=1, queue="night"))).total == 2
 
 
 async def test_labels_that_were_changed_are_found_and_the_old_ones_are_not(record: Record) -> None:
@@ -144,6 +156,7 @@ async def test_a_cursor_of_another_listing_is_refused(record: Record) -> None:
     for other in (
         RunQuery(sort="created"),
         RunQuery(queue="night"),
+        RunQuery(part="run"),
         RunQuery(labels={"a": "b"}),
         RunQuery(statuses=(RunStatus.QUEUED,)),
     ):

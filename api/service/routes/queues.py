@@ -40,6 +40,7 @@ async def set_queue(name: Annotated[str, Path(max_length=1000)], asked: QueueAsk
     queue = checked_queue(name, asked.quota, asked.weight)
     await parts.record.put_queue(queue)
     parts.reconciler.wake()
+    parts.bulletin.cluster_changed()
     shown = {row["name"]: row for row in await _shown(parts)}
     return json_response(shown[name])
 

@@ -1,4 +1,4 @@
-"""What became of a run: its attempts and generations, events, metrics and logs."""
+"""What became of a run: its attempts and generations, events and logs."""
 
 import asyncio
 from typing import Annotated, Final
@@ -12,12 +12,10 @@ from api.service.answers import (
     EventList,
     GenerationList,
     LogList,
-    Number,
 )
 from api.service.documents import PREFIX, refusals, returns
 from api.service.logs import LogCursor, LogQuery, last_lines, next_lines
-from api.service.parts import Given, Parts
-from api.service.points import Aggregate, columns
+from api.service.parts import Given
 from api.service.representations import (
     attempt_dict,
     driver_dict,
@@ -26,6 +24,7 @@ from api.service.representations import (
     json_response,
     run_folder,
 )
+from api.service.routes.overview import STREAM_HEADERS
 from api.service.streams import Place, RunStream
 from orchestrator.domain.audit import AuditReport, audit
 from orchestrator.domain.errors import RunNotFound
@@ -49,7 +48,6 @@ _STREAM: Final = {
     "description": "Server-sent events: what happens to the run, until at last `end`",
     "content": {"text/event-stream": {"schema": _SENT_EVENT}},
 }
-Columns = dict[str, list[Number | None]]
 
 
 @router.get("/runs/{ref}/attempts", **returns(200, AttemptList, 404))
@@ -106,21 +104,6 @@ async def list_events(
     return json_response({"events": [event_dict(event) for event in events], "next_after": last})
 
 
-@router.get("/runs/{ref}/metrics", **returns(200, Columns, 404, description="Columns of equal length"))
-async def read_metrics(
-    ref: str,
-    parts: Given,
-    keys: Annotated[str | None, Query(description="Separated by commas; all of them by default")] = None,
-    from_step: Annotated[int, Query(ge=0, le=_LARGEST)] = 0,
-    max_points: Annotated[int, Query(ge=1, le=100_000)] = 1000,
-    agg: Annotated[Aggregate, Query(description="How neighbours become one")] = Aggregate.LAST,
-) -> Response:
-    """The metrics by step, at most `max_points` of them."""
-    run = await parts.record.find(ref)
-    names = [name.strip() for name in (keys or "").split(",") if name.strip()]
-    return await asyncio.to_thread(_metrics, parts, run, names, from_step, max_points, agg)
-
-
 @router.get("/runs/{ref}/logs", **returns(200, LogList, 404))
 async def read_logs(
     ref: str,
@@ -156,16 +139,7 @@ async def stream_run(
     place = Place.parse(last_event_id or since)
     run = await parts.record.find(ref)
     stream = RunStream(parts.record, parts.bulletin, run, place, with_logs=logs)
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(aiter(stream), headers=headers, media_type="text/event-stream")
-
-
-def _metrics(
-    parts: Parts, run: Run, names: list[str], from_step: int, max_points: int, aggregate: Aggregate
-) -> Response:
-    points = parts.points.points(RunDirectory(run_folder(run)))
-    found = columns(points, names, from_step=from_step, max_points=max_points, aggregate=aggregate)
-    return json_response(found)
+    return StreamingResponse(aiter(stream), headers=STREAM_HEADERS, media_type="text/event-stream")
 
 
 async def _directory(run: Run) -> RunDirectory:

@@ -75,6 +75,7 @@ async def list_runs(
     ],
     queue: str | None = None,
     name: Annotated[str | None, Query(description="How the name begins")] = None,
+    q: Annotated[str | None, Query(description="What the name or the id contains", max_length=100)] = None,
     since: Annotated[Since | None, Query(description="Created at this time or later")] = None,
     sort: _SORTS = "-created",
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -86,13 +87,15 @@ async def list_runs(
         labels=dict(pair.split("=", 1) for pair in label) or None,
         queue=queue,
         name=name,
+        part=q,
         since=None if since is None else str(since),
         sort=sort,
         limit=limit,
         cursor=cursor,
     )
     page = await parts.record.page(query)
-    return json_response({"runs": [run_dict(run) for run in page.runs], "next_cursor": page.next_cursor})
+    shown = [run_dict(run) for run in page.runs]
+    return json_response({"runs": shown, "next_cursor": page.next_cursor, "total": page.total})
 
 
 @router.get("/runs/{ref}", **returns(200, RunDetail, 404))

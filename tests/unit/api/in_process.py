@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from api.service.app import create_app
 from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
+from api.service.overview import Overview
 from api.service.parts import Parts
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
@@ -43,6 +44,7 @@ class InProcess:
     cluster: FakeCluster
     reconciler: Reconciler
     bulletin: Bulletin
+    parts: Parts
     app: FastAPI
     client: httpx2.AsyncClient
     reconciling: bool = True
@@ -97,22 +99,24 @@ def assembled(folder: Path, *cpus: float, record: Record | None = None) -> InPro
     parts = Parts(
         record=kept,
         runs=RunService(kept, wake=bulletin.changed, clock=cluster.clock),
-        nodes=NodeService(kept, cluster, reconciler.wake, clock=cluster.clock),
+        nodes=NodeService(kept, cluster, bulletin.cluster_changed, clock=cluster.clock),
         reconciler=reconciler,
         cluster=cluster,
         bulletin=bulletin,
         gauges=gauges,
         points=PointCache(),
+        overview=Overview(kept, bulletin, lambda: reconciler.last_view),
         folders=TakenNames(),
         storage=folder / "runs",
         packages=folder / "packages",
         host="127.0.0.1",
+        ui=folder / "ui_dist",
         reconciling=lambda: service.reconciling,
     )
     app = create_app(parts)
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     client = httpx2.AsyncClient(transport=transport, base_url=URL)
-    service = InProcess(folder, kept, cluster, reconciler, bulletin, app, client)
+    service = InProcess(folder, kept, cluster, reconciler, bulletin, parts, app, client)
     return service
 
 

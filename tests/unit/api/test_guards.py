@@ -82,7 +82,7 @@ async def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(
 
 
 async def test_every_answer_has_an_id_and_a_problem_names_it(service: InProcess) -> None:
-    first, second = [await service.client.get("/nowhere") for _ in range(2)]
+    first, second = [await service.client.get("/api/nowhere") for _ in range(2)]
     assert first.headers["X-Request-Id"] == first.json()["request_id"]
     assert first.headers["X-Request-Id"] != second.headers["X-Request-Id"]
 
@@ -96,7 +96,7 @@ async def test_an_id_of_the_client_is_kept_where_it_is_one(service: InProcess) -
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
-    [("GET", "/nowhere", 404, "not-found"), ("PUT", RUNS, 405, "method-not-allowed")],
+    [("GET", "/api/nowhere", 404, "not-found"), ("PUT", RUNS, 405, "method-not-allowed")],
 )
 async def test_what_is_not_there_is_a_problem_document_too(
     service: InProcess, method: str, path: str, status: int, code: str

@@ -23,42 +23,13 @@ export type Problem = Schemas["Problem"];
 export type FieldProblem = Schemas["FieldProblem"];
 export type Version = Schemas["VersionShown"];
 
-export interface RunPage {
-  runs: Run[];
-  next_cursor: string | null;
-  /** How many runs match, whatever the limit. */
-  total?: number | null;
-}
+export type RunPage = Schemas["RunList"];
+export type WorkerLife = Schemas["WorkerLifeShown"];
+export type Incident = Schemas["IncidentShown"];
+export type Timeline = Schemas["TimelineShown"];
 
 /** Columns of equal length; a number that is not finite is text. */
 export type Columns = Record<string, (number | string | null)[]>;
-
-/** One worker's life. */
-export interface WorkerLife {
-  worker: string;
-  attempt: number;
-  node_id: string | null;
-  pid: number | null;
-  started: string | null;
-  warm: string | null;
-  joined: string | null;
-  ended: string | null;
-  state: string;
-  why: string | null;
-}
-
-export interface Incident {
-  time: string;
-  kind: string;
-  message: string;
-  worker: string | null;
-}
-
-export interface Timeline {
-  workers: WorkerLife[];
-  generations: Generation[];
-  incidents: Incident[];
-}
 
 export interface Sparklines {
   runs: Record<string, Columns>;

@@ -9,7 +9,7 @@ export interface TimeSpan {
 /** From the first worker to the last thing that is known, or to now while anybody is there. */
 export function spanOf(timeline: Timeline, now: number | null): TimeSpan {
   const times = timeline.workers
-    .flatMap((life) => [life.started, life.warm, life.joined, life.ended])
+    .flatMap((life) => [life.placed, life.started, life.warm, life.joined, life.ended])
     .concat(timeline.generations.map((one) => one.formed))
     .concat(timeline.incidents.map((one) => one.time))
     .flatMap((time) => (time ? [Date.parse(time)] : []));
@@ -32,7 +32,7 @@ export type Stage = "starting" | "warm" | "training";
 /** The stages of a life, each from when to when; who is there still goes on to the end of the span. */
 export function stagesOf(life: WorkerLife, span: TimeSpan): { stage: Stage; from: number; to: number }[] {
   const at = (time: string | null) => (time ? Date.parse(time) : null);
-  const [started, warm, joined] = [at(life.started), at(life.warm), at(life.joined)];
+  const [started, warm, joined] = [at(life.placed ?? life.started), at(life.warm), at(life.joined)];
   const end = at(life.ended) ?? span.to;
   const begins: [Stage, number | null][] = [
     ["starting", started],
