@@ -1,17 +1,10 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { client } from "./api/cache";
+import { filterOf, generationsQuery, metricsQuery, queuesQuery, type RunsSearch, runQuery, runsQuery, USUAL_KEYS } from "./api/queries";
 import { NotFound } from "./shell/NotFound";
 import { Shell } from "./shell/Shell";
 
 const text = (value: unknown) => (value === undefined || value === null ? "" : String(value));
-
-/** Filters of the list of runs; what has its usual value is not in the address. */
-export interface RunsSearch {
-  status?: string;
-  q?: string;
-  queue?: string;
-  label?: string;
-  sort?: string;
-}
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
 
@@ -22,12 +15,27 @@ const runs = createRoute({
     const named = ["status", "q", "queue", "label", "sort"] as const;
     return Object.fromEntries(named.flatMap((name) => (text(search[name]) ? [[name, text(search[name])]] : [])));
   },
+  loaderDeps: ({ search }) => search,
+  // Asked for while the code of the page is on its way; what fails is said by the page.
+  loader: ({ deps }) => {
+    void client.prefetchInfiniteQuery(runsQuery(filterOf(deps)));
+    void client.prefetchQuery(queuesQuery);
+  },
   component: lazyRouteComponent(() => import("./pages/runs/RunsPage"), "RunsPage"),
 });
 
 const run = createRoute({
   getParentRoute: () => root,
   path: "/runs/$ref",
+  loader: ({ params: { ref } }) => {
+    void client.fetchQuery(runQuery(ref)).then(
+      (run) => {
+        void client.prefetchQuery(metricsQuery(run.id, USUAL_KEYS));
+        void client.prefetchQuery(generationsQuery(run.id));
+      },
+      () => undefined,
+    );
+  },
   component: lazyRouteComponent(() => import("./pages/run/RunPage"), "RunPage"),
 });
 

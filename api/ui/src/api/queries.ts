@@ -16,6 +16,7 @@ import type {
   RunDetail,
   RunPage,
   Sparklines,
+  Status,
   Timeline,
   Version,
   Worker,
@@ -28,6 +29,33 @@ export interface RunFilter {
   label: string;
   sort: string;
 }
+
+/** What is behind each word of the filter by status. */
+export const GROUPS: Record<string, Status[]> = {
+  active: ["STARTING", "RUNNING", "PAUSING", "CANCELLING"],
+  queued: ["QUEUED"],
+  paused: ["PAUSED"],
+  succeeded: ["SUCCEEDED"],
+  failed: ["FAILED"],
+  cancelled: ["CANCELLED"],
+};
+
+export function filterOf(search: RunsSearch): RunFilter {
+  const { status = "", q = "", queue = "", label = "", sort = "-created" } = search;
+  return { status: GROUPS[status] ?? [], q, queue, label, sort };
+}
+
+/** Filters of the list of runs, as the address of the page has them. */
+export interface RunsSearch {
+  status?: string;
+  q?: string;
+  queue?: string;
+  label?: string;
+  sort?: string;
+}
+
+/** The metrics that the page of every run shows. */
+export const USUAL_KEYS = ["loss", "val_loss", "step_s", "workers"] as const;
 
 const PAGE = 200;
 export const MAX_POINTS = 2000;

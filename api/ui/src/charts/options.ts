@@ -1,6 +1,6 @@
 /** How our charts look: uPlot's options from a few plain words. */
 import uPlot from "uplot";
-import { count, number } from "../lib/format";
+import { count, number, tick } from "../lib/format";
 import { color } from "./colors";
 
 export interface Line {
@@ -47,11 +47,11 @@ export function optionsOf(
   onZoom?: (from: number, to: number) => void,
 ): uPlot.Options {
   const axis = { stroke: color("--faint"), font: FONT, ticks: { show: false }, grid: { stroke: color("--grid"), width: 1 } };
-  const left = (value: number) => (style.whole ? (Number.isInteger(value) ? count(value) : "") : number(value, 3));
+  const left = (value: number) => (style.whole ? (Number.isInteger(value) ? count(value) : "") : tick(value));
   return {
     width,
     height: style.height,
-    padding: [8, 12, 0, 0],
+    padding: [8, 20, 0, 0],
     legend: { live: true },
     cursor: {
       sync: style.sync ? { key: style.sync, setSeries: false } : undefined,
@@ -64,8 +64,8 @@ export function optionsOf(
       y: style.log ? { distr: 3 } : { range: rangeOf(style) },
     },
     axes: [
-      { ...axis, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? shortCount(tick) : "")) },
-      { ...axis, size: AXIS, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : left(tick))) },
+      { ...axis, size: 28, grid: { show: false }, values: (_, steps) => steps.map((step) => (Number.isInteger(step) ? shortCount(step) : "")) },
+      { ...axis, size: AXIS, values: (_, values) => values.map((value) => (value === null ? "" : left(value))) },
     ],
     series: [
       { label: "step", value: (_, value) => (value === null ? "–" : count(value)) },

@@ -11,7 +11,13 @@ export function number(value: number | string | null | undefined, digits = 4): s
   if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace("e+", "e");
   if (Number.isInteger(value)) return count(value);
   if (size >= 1000) return value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, ",");
-  return value.toPrecision(digits).replace(/\.?0+$/, "");
+  return value.toPrecision(digits);
+}
+
+/** As short as it can be: for an axis. */
+export function tick(value: number): string {
+  const text = number(value, 3);
+  return /^-?\d+\.\d+$/.test(text) ? text.replace(/\.?0+$/, "") : text;
 }
 
 export function count(value: number | null | undefined): string {

@@ -2,7 +2,7 @@
 import { useInfiniteQuery, useQueries, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { isPassing } from "../../api/client";
-import { clusterGoodputQuery, nodesQuery, queuesQuery, runsQuery, workersQuery } from "../../api/queries";
+import { clusterGoodputQuery, filterOf, nodesQuery, queuesQuery, runsQuery, workersQuery } from "../../api/queries";
 import type { NodeShown, Queue, Run, Worker } from "../../api/types";
 import { count, duration, percent } from "../../lib/format";
 import { isPresent } from "../../lib/status";
@@ -11,7 +11,6 @@ import { useRunsFeed } from "../../live/useRunsFeed";
 import { Empty, Panel } from "../../ui/Panel";
 import { Trouble } from "../../ui/Trouble";
 import { GoodputBars } from "../run/GoodputPanel";
-import { GROUPS } from "../runs/Filters";
 import { NodeDialog, type NodeVerb } from "./NodeDialog";
 import { type Seat, NodesTable } from "./NodesTable";
 import { QueueDialog } from "./QueueDialog";
@@ -19,7 +18,7 @@ import { QueuesTable } from "./QueuesTable";
 import "../../styles/cluster.css";
 
 const EVERY_MS = 5000;
-const ACTIVE = { status: GROUPS.active!, q: "", queue: "", label: "", sort: "-created" };
+const ACTIVE = filterOf({ status: "active" });
 
 export function ClusterPage() {
   useTitle("Cluster");

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import type { NodeShown, Run, Worker } from "../../api/types";
-import { bytes, number } from "../../lib/format";
+import { bytes, tick } from "../../lib/format";
 import { workerTone } from "../../lib/status";
 import type { NodeVerb } from "./NodeDialog";
 
@@ -96,6 +96,6 @@ function Verbs({ node, onVerb }: { node: NodeShown; onVerb: (node: NodeShown, ve
 export function resources(found: Record<string, number>): string {
   const parts = Object.entries(found)
     .filter(([kind]) => !kind.startsWith("node:") && kind !== "object_store_memory")
-    .map(([kind, much]) => (kind === "memory" ? bytes(much) : `${number(much)} ${kind}`));
+    .map(([kind, much]) => (kind === "memory" ? bytes(much) : `${tick(much)} ${kind}`));
   return parts.join(", ") || "–";
 }

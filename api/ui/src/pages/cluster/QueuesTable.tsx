@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import type { Queue } from "../../api/types";
-import { bytes, count, number } from "../../lib/format";
+import { bytes, count, tick } from "../../lib/format";
 
 export function QueuesTable({ queues, onEdit }: { queues: Queue[]; onEdit: (queue: Queue) => void }) {
   return (
@@ -26,7 +26,7 @@ export function QueuesTable({ queues, onEdit }: { queues: Queue[]; onEdit: (queu
                   <b>{queue.name}</b>
                 </Link>
               </td>
-              <td className="right">{number(queue.weight)}</td>
+              <td className="right">{tick(queue.weight)}</td>
               <td className="right">{count(queue.running)}</td>
               <td className="right">{count(queue.waiting)}</td>
               <td>
@@ -73,5 +73,5 @@ function Uses({ queue }: { queue: Queue }) {
 }
 
 function amount(kind: string, much: number): string {
-  return kind === "memory" ? bytes(much) : number(much);
+  return kind === "memory" ? bytes(much) : tick(much);
 }

@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { runPath } from "../../api/client";
-import { detailQuery, generationsQuery, metricsQuery } from "../../api/queries";
+import { detailQuery, generationsQuery, metricsQuery, USUAL_KEYS } from "../../api/queries";
 import type { Generation, RunDetail } from "../../api/types";
 import { Chart } from "../../charts/Chart";
 import { ChartTable, useTable } from "../../charts/ChartTable";
@@ -15,7 +15,6 @@ import { Empty, Panel } from "../../ui/Panel";
 import { Trouble } from "../../ui/Trouble";
 import { worldOf } from "./world";
 
-const KEYS = ["loss", "val_loss", "step_s", "workers"] as const;
 const SMOOTH = [0, 0.6, 0.9, 0.97] as const;
 
 type Span = [number, number] | null;
@@ -27,7 +26,7 @@ export function Curves({ run }: { run: RunDetail }) {
   const [log, setLog] = useState(false);
   const others = useMemo(() => extraKeys(run), [Object.keys(run.metrics).join()]);
   const [extra, setExtra] = useState("");
-  const keys = useMemo(() => (extra ? [...KEYS, extra] : [...KEYS]), [extra]);
+  const keys = useMemo(() => (extra ? [...USUAL_KEYS, extra] : [...USUAL_KEYS]), [extra]);
   const whole = useQuery({ ...metricsQuery(run.id, keys), placeholderData: (old) => old });
   const near = useQuery({ ...detailQuery(run.id, keys, span?.[0] ?? 0, span?.[1] ?? 0), enabled: span !== null });
   const generations = useQuery(generationsQuery(run.id)).data;
@@ -180,7 +179,7 @@ function cut(series: Series | undefined, [from, to]: [number, number]): Series |
 }
 
 function extraKeys(run: RunDetail): string[] {
-  return Object.keys(run.metrics).filter((key) => !(KEYS as readonly string[]).includes(key));
+  return Object.keys(run.metrics).filter((key) => !(USUAL_KEYS as readonly string[]).includes(key));
 }
 
 function batchOf(run: RunDetail): number | null {

@@ -1,18 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { queuesQuery } from "../../api/queries";
-import type { Status } from "../../api/types";
-import type { RunsSearch } from "../../router";
-
-/** What is behind each word of the filter by status. */
-export const GROUPS: Record<string, Status[]> = {
-  active: ["STARTING", "RUNNING", "PAUSING", "CANCELLING"],
-  queued: ["QUEUED"],
-  paused: ["PAUSED"],
-  succeeded: ["SUCCEEDED"],
-  failed: ["FAILED"],
-  cancelled: ["CANCELLED"],
-};
+import { GROUPS, queuesQuery, type RunsSearch } from "../../api/queries";
 
 const SORTS: readonly [string, string][] = [
   ["-created", "Newest"],

@@ -41,6 +41,11 @@ export const RunRow = memo(function RunRow({ run, index, top, height, current, m
           {run.name}
         </Link>
         <Labels labels={run.labels} />
+        {run.message && (
+          <span className={`clip small run-message ${run.status === "FAILED" ? "bad" : "faint"}`} title={run.message}>
+            {run.message}
+          </span>
+        )}
       </span>
       <span role="cell" className="cell-progress">
         <Progress run={run} />

@@ -2,15 +2,14 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
-import { runsQuery } from "../../api/queries";
-import type { RunsSearch } from "../../router";
+import { filterOf, GROUPS, runsQuery, type RunsSearch } from "../../api/queries";
 import { count } from "../../lib/format";
 import { useTitle } from "../../lib/title";
 import { useRunsFeed } from "../../live/useRunsFeed";
 import { Empty } from "../../ui/Panel";
 import { Copy } from "../../ui/Copy";
 import { Trouble } from "../../ui/Trouble";
-import { Filters, GROUPS } from "./Filters";
+import { Filters } from "./Filters";
 import { RunList } from "./RunList";
 import "../../styles/runs.css";
 
@@ -21,13 +20,7 @@ export function RunsPage() {
   const navigate = useNavigate({ from: "/" });
   const [goodput, setGoodput] = useState(false);
   const [marked, setMarked] = useState<ReadonlySet<string>>(new Set());
-  const filter = {
-    status: GROUPS[search.status ?? ""] ?? [],
-    q: search.q ?? "",
-    queue: search.queue ?? "",
-    label: search.label ?? "",
-    sort: search.sort ?? "-created",
-  };
+  const filter = filterOf(search);
   const found = useInfiniteQuery(runsQuery(filter));
   const runs = useMemo(() => found.data?.pages.flatMap((page) => page.runs) ?? [], [found.data]);
   const total = found.data?.pages[0]?.total;
