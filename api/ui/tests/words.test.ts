@@ -6,7 +6,7 @@ import { lastWriting, withLines } from "../src/lib/logs";
 import { parseOverrides } from "../src/lib/overrides";
 import { differences } from "../src/lib/specDiff";
 import { verbsOf } from "../src/lib/status";
-import { spanOf, stagesOf, ticks } from "../src/lib/timeline";
+import { ordered, spanOf, stagesOf, ticks } from "../src/lib/timeline";
 import { document } from "../src/lib/yaml";
 
 describe("specs", () => {
@@ -81,6 +81,12 @@ describe("a timeline", () => {
   it("leaves out stages that a life never came to", () => {
     const early = { ...one, warm: null, joined: null, ended: at(2) };
     expect(stagesOf(early, spanOf(timeline, null)).map(({ stage }) => stage)).toEqual(["starting"]);
+  });
+
+  it("shows who is there first, where not all fit", () => {
+    const lives = [one, { ...one, worker: "w2", ended: at(20) }, { ...one, worker: "w3", ended: null }];
+    expect(ordered(lives, 2).map((each) => each.worker)).toEqual(["w3", "w2", "w1"]);
+    expect(ordered(lives, 3)).toBe(lives);
   });
 
   it("has round times under it", () => {

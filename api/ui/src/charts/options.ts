@@ -38,6 +38,7 @@ export interface ChartStyle {
 
 const FONT = "11px ui-sans-serif, system-ui, sans-serif";
 const AXIS = 52;
+const MANY_MARKS = 25;
 
 export function optionsOf(
   lines: readonly Line[],
@@ -100,7 +101,8 @@ function rangeOf(style: ChartStyle): uPlot.Scale.Range {
     if (low === null || high === null) return [0, 1];
     const from = style.fromZero ? Math.min(0, low) : low;
     const room = (high - from || Math.abs(high) || 1) * 0.08;
-    return [style.fromZero ? from : from - room, high + room];
+    // Room above for what the marks say.
+    return [style.fromZero ? from : from - room, high + 2 * room];
   };
 }
 
@@ -118,7 +120,7 @@ function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
     const x = Math.round(plot.valToPos(mark.x, "x", true));
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     ctx.strokeStyle = ctx.fillStyle = color(mark.tone ?? "--mark");
-    ctx.globalAlpha = 0.75;
+    ctx.globalAlpha = marks.length > MANY_MARKS ? 0.32 : 0.75;
     ctx.setLineDash([3 * ratio, 3 * ratio]);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);

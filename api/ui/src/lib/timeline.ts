@@ -27,6 +27,14 @@ export function share(time: number, { from, to }: TimeSpan): number {
   return Math.min(1, Math.max(0, (time - from) / (to - from)));
 }
 
+/** As many as fit are in the order in which they came; of more, who is there first, then who left last. */
+export function ordered(workers: readonly WorkerLife[], fit: number): readonly WorkerLife[] {
+  if (workers.length <= fit) return workers;
+  const there = workers.filter((life) => !life.ended);
+  const left = workers.filter((life) => life.ended);
+  return [...there, ...left.sort((a, b) => Date.parse(b.ended!) - Date.parse(a.ended!))];
+}
+
 export type Stage = "starting" | "warm" | "training";
 
 /** The stages of a life, each from when to when; who is there still goes on to the end of the span. */

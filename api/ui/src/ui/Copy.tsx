@@ -15,7 +15,7 @@ export function Copy({ text, label, word }: { text: string; label: string; word?
     }
   };
   return (
-    <button type="button" className="quiet" onClick={copy} aria-label={label} title={text}>
+    <button type="button" className="quiet" onClick={copy} aria-label={word ? `${done ? "copied" : word}: ${label}` : label} title={text}>
       {word && <span>{done ? "copied" : word}</span>}
       <svg width="12" height="12" viewBox="0 0 16 16" fill="none" stroke="currentColor" strokeWidth="1.6" aria-hidden="true">
         {done ? <path d="M3 8.5l3.2 3.2L13 5" /> : <path d="M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3" />}

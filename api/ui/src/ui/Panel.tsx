@@ -27,7 +27,7 @@ export function Panel({ id, title, cli, api, note, tools, flush, className = "",
           {tools}
           {cli && <Copy text={cli} label={`Copy the command: ${cli}`} word="CLI" />}
           {api && (
-            <a className="quiet" href={API + api} target="_blank" rel="noreferrer" aria-label={`${title} over REST`} title={`GET ${API}${api}`}>
+            <a className="quiet" href={API + api} target="_blank" rel="noreferrer" aria-label={`API: ${title} over REST`} title={`GET ${API}${api}`}>
               API
             </a>
           )}

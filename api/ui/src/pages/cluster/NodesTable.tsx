@@ -17,7 +17,7 @@ interface NodesTableProps {
 
 export function NodesTable({ nodes, seats, onVerb }: NodesTableProps) {
   return (
-    <div className="scroll-x">
+    <div className="scroll-x" tabIndex={0} role="region" aria-label="Nodes, a table">
       <table className="data nodes">
         <thead>
           <tr>

@@ -4,7 +4,7 @@ import { bytes, count, tick } from "../../lib/format";
 
 export function QueuesTable({ queues, onEdit }: { queues: Queue[]; onEdit: (queue: Queue) => void }) {
   return (
-    <div className="scroll-x">
+    <div className="scroll-x" tabIndex={0} role="region" aria-label="Queues, a table">
       <table className="data">
         <thead>
           <tr>

@@ -10,7 +10,7 @@ export function SpecDifference({ runs }: { runs: RunDetail[] }) {
       {rows.length === 0 ? (
         <Empty>{runs.length < 2 ? "Add another run." : "But for their names, the specs are the same."}</Empty>
       ) : (
-        <div className="scroll-x">
+        <div className="scroll-x" tabIndex={0} role="region" aria-label="Spec difference, a table">
           <table className="data spec-difference">
             <thead>
               <tr>

@@ -10,7 +10,7 @@ export function Summary({ runs, onRemove }: { runs: RunDetail[]; onRemove: (run:
   const now = useNow();
   return (
     <Panel title="Runs" cli={`tumbler ls`} flush>
-      <div className="scroll-x">
+      <div className="scroll-x" tabIndex={0} role="region" aria-label="Runs, a table">
         <table className="data">
           <thead>
             <tr>

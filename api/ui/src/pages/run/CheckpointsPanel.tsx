@@ -29,7 +29,7 @@ export function CheckpointsPanel({ run }: { run: RunDetail }) {
       {found.error && !absent && !found.data && <Trouble error={found.error} again={() => void found.refetch()} />}
       {(absent || (found.data && !rows.length)) && <Empty>None was written yet.</Empty>}
       {shown.length > 0 && (
-        <div className="scroll-x">
+        <div className="scroll-x" tabIndex={0} role="region" aria-label="Checkpoints, a table">
           <table className="data">
             <thead>
               <tr>

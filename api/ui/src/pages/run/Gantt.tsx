@@ -4,7 +4,7 @@ import type { Incident, RunDetail, Timeline, WorkerLife } from "../../api/types"
 import { clock, duration, moment } from "../../lib/format";
 import { useNow } from "../../lib/now";
 import { isActive, isPresent, workerTone } from "../../lib/status";
-import { share, spanOf, stagesOf, ticks, type TimeSpan } from "../../lib/timeline";
+import { ordered, share, spanOf, stagesOf, ticks, type TimeSpan } from "../../lib/timeline";
 import { type AskedOf, WorkerButtons } from "./WorkersPanel";
 
 const ROW = 28;
@@ -21,14 +21,15 @@ export function Gantt({ timeline, run, onSteer }: GanttProps) {
   const second = useNow();
   const live = isActive(run.status);
   const span = useMemo(() => spanOf(timeline, live ? second : null), [timeline, live, live ? second : 0]);
+  const lives = useMemo(() => ordered(timeline.workers, MOST_SHOWN), [timeline]);
   const place = useRef<HTMLDivElement>(null);
   const rows = useVirtualizer({
-    count: timeline.workers.length,
+    count: lives.length,
     getScrollElement: () => place.current,
     estimateSize: () => ROW,
     overscan: 6,
   });
-  const height = Math.min(timeline.workers.length, MOST_SHOWN) * ROW;
+  const height = Math.min(lives.length, MOST_SHOWN) * ROW;
   return (
     <div className="gantt">
       <Axis span={span} />
@@ -38,7 +39,7 @@ export function Gantt({ timeline, run, onSteer }: GanttProps) {
             <Marks timeline={timeline} span={span} />
           </li>
           {rows.getVirtualItems().map((row) => {
-            const life = timeline.workers[row.index]!;
+            const life = lives[row.index]!;
             return (
               <li key={row.key} className="gantt-row" style={{ transform: `translateY(${row.start}px)` }}>
                 <Life life={life} span={span} several={run.attempt > 1} onSteer={onSteer} />

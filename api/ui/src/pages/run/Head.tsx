@@ -37,7 +37,7 @@ export function Head({ run }: { run: RunDetail }) {
         </span>
         <span className="row run-links">
           <Copy text={`tumbler describe ${run.name}`} label={`Copy the command: tumbler describe ${run.name}`} word="CLI" />
-          <a className="quiet" href={API + runPath(run.name)} target="_blank" rel="noreferrer" aria-label="This run over REST">
+          <a className="quiet" href={API + runPath(run.name)} target="_blank" rel="noreferrer" aria-label="API: this run over REST">
             API
           </a>
         </span>

@@ -6,7 +6,7 @@ import { type AskedOf, WorkerButtons } from "./WorkersPanel";
 /** The Gantt as a table. */
 export function LivesTable({ timeline, onSteer }: { timeline: Timeline; onSteer?: (asked: AskedOf) => void }) {
   return (
-    <div className="scroll-x">
+    <div className="scroll-x" tabIndex={0} role="region" aria-label="Each worker's life, a table">
       <table className="data">
         <caption className="hidden">Each worker's life</caption>
         <thead>

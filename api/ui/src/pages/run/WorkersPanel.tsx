@@ -61,7 +61,7 @@ export function WorkersPanel({ run }: { run: RunDetail }) {
 function Roster({ workers, onSteer }: { workers: Worker[]; onSteer?: (asked: AskedOf) => void }) {
   if (!workers.length) return <Empty>No worker was started yet.</Empty>;
   return (
-    <div className="scroll-x">
+    <div className="scroll-x" tabIndex={0} role="region" aria-label="Workers, a table">
       <table className="data">
         <thead>
           <tr>
