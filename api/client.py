@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from api.client_exports import unpack
+from api.client_exports import Heard, Pieces, told, unheard, unpack
 from api.client_goodput import GoodputCalls
 from api.client_nodes import NodeCalls
 from api.client_streams import StreamEvent, follow
@@ -179,11 +179,11 @@ class Client(GoodputCalls, NodeCalls):
         """Raises WrongStatus where the run, which is not over, would go on from it."""
         self._wire.send("DELETE", f"{_of(reference)}/checkpoints/{step}")
 
-    def export_checkpoint(self, reference: str, step: int, folder: Path) -> None:
-        """The files of its model into an empty folder."""
+    def export_checkpoint(self, reference: str, step: int, folder: Path, *, came: Heard = unheard) -> None:
+        """The files of its model into an empty folder; `came` is told of bytes as they come."""
         path = f"{_of(reference)}/checkpoints/{step}/export"
         with self._wire.download(path, timeout_s=_WHOLE_CHECKPOINT_S) as chunks:
-            unpack(chunks, folder)
+            unpack(told(chunks, came), folder)
 
     def audit(self, reference: str) -> AuditReport:
         """Whether each row of each epoch was used once, and the hash chain; what is wrong is in it."""
@@ -263,13 +263,13 @@ class Client(GoodputCalls, NodeCalls):
         """Whether it takes submits; asks once and never raises."""
         return self._wire.answers("/readyz")
 
-    def upload(self, sha256: str, content: bytes) -> bool:
-        """Bring a package; False where the service had it."""
+    def upload(self, sha256: str, content: bytes, *, went: Heard = unheard) -> bool:
+        """Bring a package; False where the service had it. `went` is told of bytes as they go."""
         path = f"/packages/{sha256}"
         if self._wire.ask("HEAD", path).status_code < 300:
             return False
-        headers = {"Content-Type": "application/zip"}
-        self._wire.send("PUT", path, content=content, headers=headers, timeout=_UPLOAD_S)
+        headers = {"Content-Type": "application/zip", "Content-Length": str(len(content))}
+        self._wire.send("PUT", path, content=Pieces(content, went), headers=headers, timeout=_UPLOAD_S)
         return True
 
     def _verb(

@@ -19,6 +19,7 @@ from api.service.bulletin import Bulletin
 from api.service.folders import TakenNames
 from api.service.overview import Overview
 from api.service.parts import Parts
+from api.service.point_keeper import keep_points
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
 from api.settings import Settings
@@ -45,6 +46,7 @@ class Service:
     reconciler: Reconciler
     runs: RunService
     bulletin: Bulletin
+    points: PointCache
     app: FastAPI = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -56,6 +58,7 @@ class Service:
     async def life(self, app: FastAPI) -> AsyncIterator[None]:
         """Acts while the block runs, and puts everything away after it."""
         self._start(self.reconciler.run(), "reconciler")
+        self._start(keep_points(self.record, self.points), "points")
         if self.settings.ray_address in OF_THE_HOME:
             self._start(keep_head(self.settings.home), "keeper")
         try:
@@ -65,6 +68,7 @@ class Service:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.to_thread(self.points.close)
             await self.record.close()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -110,7 +114,8 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         bulletin.cluster_changed()
 
     runs = RunService(record, wake=wake)
-    service = Service(settings, record, cluster, reconciler, runs, bulletin)
+    points = PointCache(settings.home / "cache" / "points")
+    service = Service(settings, record, cluster, reconciler, runs, bulletin, points)
     parts = Parts(
         record=record,
         runs=runs,
@@ -119,7 +124,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         cluster=cluster,
         bulletin=bulletin,
         gauges=gauges,
-        points=PointCache(),
+        points=points,
         overview=Overview(
             record, bulletin, lambda: (reconciler.last_view, reconciler.cluster_trouble is None)
         ),

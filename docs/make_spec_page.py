@@ -45,6 +45,7 @@ OBVIOUS: Final = {
     "checkpoint.keep_best": "See [checkpoint.keep_best](#checkpointkeep_best).",
     "checkpoint.keep_best.mode": "Which end of the metric is the good one.",
     "log.tensorboard": "Whether to write files for TensorBoard.",
+    "log.wandb.project": "Where the run is shown.",
 }
 """Fields that have no docstring of their own."""
 
@@ -65,7 +66,7 @@ NOTES: Final = {
     "retry.start_timeout": "Counted until the first generation has formed.",
     "retry.max_preemptions": "Nothing preempts yet.",
     "stop.max_duration": "Counted from the start of the attempt.",
-    "log.tensorboard": "Only false is accepted.",
+    "log.tensorboard": "They lie in the [run directory](monitoring.md#tensorboard).",
 }
 """What this version does otherwise than the field promises."""
 

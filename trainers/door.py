@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from orchestrator.domain.run_directory import storage_path
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_parts import absolute_location
 from trainers.task_registry import check_model_config, load_task
+from trainers.tracking.tracker import PACKAGES
 
 if TYPE_CHECKING:
     from trainers.feed.scan import Scan
@@ -95,13 +97,20 @@ def _not_in_this_version(spec: RunSpec, served: bool) -> Iterator[Problem]:
         yield Problem(
             "secrets", "a run without a service has no store of secrets; set them in the environment"
         )
-    if spec.log.tensorboard:
-        yield Problem("log.tensorboard", "only false is available in this version")
+    yield from _missing_trackers(spec, served)
     if not served and (spec.code.pip or spec.code.env or spec.code.exclude):
         yield Problem(
             "code",
             "a run without a service uses the environment it is started in; leave out pip, env, exclude",
         )
+
+
+def _missing_trackers(spec: RunSpec, served: bool) -> Iterator[Problem]:
+    for name in spec.log.trackers:
+        package = PACKAGES.get(name)
+        if package is not None and find_spec(package.module) is None:
+            how = f"`pip install {package.wanted}`" + (f", or code.pip: [{package.wanted}]" if served else "")
+            yield Problem(f"log.{name}", f"the package {package.module} is not installed here: {how}")
 
 
 def _working_directory(spec: RunSpec) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from api.checkpoints import (
     list_checkpoints,
     remove_checkpoint,
 )
+from api.cli.bars import bytes_bar, waiting
 from api.cli.places import seen_directory, service_for, storage_or_default
 from api.client import Client
 from api.client_types import RunInfo
@@ -88,7 +89,8 @@ class CheckpointsHere:
         # Some seconds, which a step that is not there need not wait for.
         from trainers.checkpoints.export import export_model
 
-        return export_model(self._run, catalog.place, manifest, folder)
+        with waiting(f"exporting step {step}"):
+            return export_model(self._run, catalog.place, manifest, folder)
 
 
 class CheckpointsServed:
@@ -115,7 +117,8 @@ class CheckpointsServed:
         self._service.delete_checkpoint(self.run.id, step)
 
     def export(self, step: int, folder: Path) -> list[str]:
-        self._service.export_checkpoint(self.run.id, step, folder)
+        with bytes_bar("fetching the model", None) as came:
+            self._service.export_checkpoint(self.run.id, step, folder, came=came)
         return []
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from cyclopts import App
 
 from api.cli.arguments import Folder, Output, Overrides, SpecFile
+from api.cli.bars import bytes_bar
 from api.cli.output import Columns, Format, put, size, tell
 from api.cli.places import storage_or_default
 from orchestrator.domain.errors import DataError, SpecError
@@ -93,7 +94,9 @@ def prepare(
     if admitted.scan is None:
         raise DataError("the rows of this spec do not come through the feed, so there is nothing to prepare")
     folder = store_folder(admitted.scan, storage_path(admitted.spec.checkpoint.storage))
-    made = fill(admitted.scan, folder, local_blocks(admitted.scan, folder))
+    with bytes_bar("making rows", sum(one.size for one in admitted.scan.files)) as done:
+        blocks = local_blocks(admitted.scan, folder, on_file=lambda one: done(one.size))
+        made = fill(admitted.scan, folder, blocks)
     content = {
         "folder": str(folder),
         "rows": made.num_rows,

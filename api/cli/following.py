@@ -1,10 +1,11 @@
 """A run of the service as it is followed: its stream, taken in and shown until the run has ended."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from api.cli.curve import Curve
 from api.cli.output import Format, put, tell
 from api.cli.progress import WORTH_A_LINE, Pace, Screen, progress_line
 from api.cli.served_runs import lines_about
@@ -39,6 +40,12 @@ class Story:
     events: deque[EventInfo] = field(default_factory=lambda: deque(maxlen=SHOWN_EVENTS))
     point: dict[str, Any] = field(default_factory=dict)
     """The newest metrics by name, those of an evaluation among them."""
+    curve: Curve = field(default_factory=Curve)
+    """The loss of all attempts, by step."""
+    workers: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    """By attempt and id: `worker`, `attempt`, `state` and more."""
+    trouble: str = ""
+    """Why nothing is heard; empty while something is."""
     deleted: bool = False
     """Somebody removed it while it was followed."""
     _seq: int = 0
@@ -46,6 +53,7 @@ class Story:
     def take(self, item: StreamEvent, now_s: float) -> list[str]:
         """Learn one thing; returns the lines that should stay to be read."""
         notes: list[str] = []
+        self.trouble = ""
         match item.kind, item.data:
             case "status", {"id": _}:
                 notes = self._moved(RunInfo.model_validate(item.data))
@@ -54,6 +62,8 @@ class Story:
                 notes = self._happened(EventInfo.model_validate(item.data))
             case "metric", {"points": [*points]}:
                 self._measured(points)
+            case "worker", {"worker": str(), "attempt": int()}:
+                self.employed([item.data])
             case "trouble", {"message": str(sentence)}:
                 notes = [sentence]
             case "end", {"status": str(status), "message": str(message)}:
@@ -61,6 +71,15 @@ class Story:
                 self.run = self.run.model_copy(update={"status": status, "message": message})
         self.pace.saw(now_s, self.step)
         return notes
+
+    def employed(self, workers: Iterable[dict[str, Any]]) -> None:
+        """Workers in their newest states."""
+        self.workers.update({(row["attempt"], row["worker"]): row for row in workers})
+
+    @property
+    def newest_event(self) -> int:
+        """Its number."""
+        return self._seq
 
     @property
     def step(self) -> int:
@@ -96,9 +115,13 @@ class Story:
     def _measured(self, points: list[dict[str, Any]]) -> None:
         """A stream begins with all there ever was; only what is newer than the status is news."""
         for point in points:
-            if point.get("kind") == "rewind":
-                self.point.clear()
-            elif point.get("kind") != "attempt" and point.get("step", 0) >= self.run.step:
+            match point.get("kind"):
+                case "rewind":
+                    self.point.clear()
+                    self.curve.back_to(point.get("step", 0))
+                case None if "loss" in point:
+                    self.curve.add(point["step"], point["loss"])
+            if point.get("kind") not in ("rewind", "attempt") and point.get("step", 0) >= self.run.step:
                 self.point.update(point)
 
     def _happened(self, event: EventInfo) -> list[str]:
@@ -135,12 +158,21 @@ class LineView:
         self._screen.close()
 
 
-def follow_run(service: Client, run: RunInfo, view: View, *, last_id: str = "") -> RunInfo:
+def follow_run(
+    service: Client, run: RunInfo, view: View, *, last_id: str = "", workers: Iterable[dict[str, Any]] = ()
+) -> RunInfo:
     """Show a run until it has ended; returns how. The view is closed, also by Ctrl-C."""
     story = Story(run)
-    try:
+
+    def broke_off(sentence: str) -> None:
+        story.trouble = sentence
+        view.note(sentence)
         view.show(story)
-        for item in service.stream(run.id, last_id=last_id, on_trouble=view.note):
+
+    try:
+        story.employed(workers)
+        view.show(story)
+        for item in service.stream(run.id, last_id=last_id, on_trouble=broke_off):
             notes = story.take(item, service.monotonic())
             if story.run.status == RunStatus.QUEUED and item.kind == "status":
                 story.run = service.run(run.id)  # only this one says what it waits for

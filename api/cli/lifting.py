@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from api.cli.arguments import Force, Output
+from api.cli.bars import waiting
 from api.cli.errors import CannotStart, StillNeeded
 from api.cli.machine import Machine, ThisMachine
 from api.cli.output import Format, put, tell
@@ -68,7 +70,8 @@ def up(
     """
     settings = Settings.load(ray_address=ray_address, storage=storage, host=host, port=port, home=home)
     machine = ThisMachine(settings)
-    standing = bring_up(machine, settings, num_cpus=num_cpus, foreground=foreground, say=tell)
+    with nullcontext() if foreground else waiting("coming up"):
+        standing = bring_up(machine, settings, num_cpus=num_cpus, foreground=foreground, say=tell)
     lines = {
         name: value for name, value in asdict(standing).items() if name != "already" and value is not None
     }

@@ -32,6 +32,7 @@ COMMANDS = (
     (_LOOK, "get", "runs:get", "Show where one run stands."),
     (_LOOK, "describe", "describing:describe", "Show everything about one run, and why it waits."),
     (_LOOK, "watch", "watching:watch", "Show a run live until it has ended."),
+    (_LOOK, "top", "top:top", "Show the cluster and its runs live."),
     (_LOOK, "wait", "watching:wait", "Wait until a run has ended, and exit as it did."),
     (_LOOK, "events", "records:events", "Show what happened to a run."),
     (_LOOK, "metrics", "records:metrics", "Show the metrics of a run by step."),

@@ -137,6 +137,12 @@ class LiveScreen:
     def close(self) -> None:
         self._live.stop()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self.close()
+
 
 class PlainScreen:
     """A file or a pipe: a line every few seconds."""

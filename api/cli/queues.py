@@ -79,14 +79,14 @@ def _row(queue: Mapping[str, Any]) -> tuple[object, ...]:
     return (
         queue["name"],
         f"{queue['weight']:g}",
-        _amounts(queue["quota"]),
-        _amounts(queue["held"]),
+        amounts(queue["quota"]),
+        amounts(queue["held"]),
         queue["running"],
         queue["waiting"],
     )
 
 
-def _amounts(amounts: Mapping[str, float]) -> str:
+def amounts(amounts: Mapping[str, float]) -> str:
     """Such as `4 workers, 4 CPU, 2.0 GiB`."""
     return ", ".join(
         size(amounts[kind]) if kind == "memory" else f"{amounts[kind]:g} {kind}"

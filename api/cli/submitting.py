@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from api.cli.arguments import Output, Overrides, SpecFile
+from api.cli.bars import bytes_bar
 from api.cli.following import LineView, conclude, follow_run
 from api.cli.output import Format, put, size, tell
 from api.cli.places import need_service
@@ -113,7 +114,9 @@ def _upload(spec: RunSpec, service: Client) -> str:
         package = pack(Path(spec.code.working_dir).expanduser(), spec.code.exclude)
     except PackageRefused as error:
         raise SpecError([Problem("code.working_dir", str(error))], hint=error.hint) from error
-    if service.upload(package.sha256, package.content):
+    with bytes_bar("sending your code", package.num_bytes) as went:
+        sent = service.upload(package.sha256, package.content, went=went)
+    if sent:
         tell(f"sent {spec.code.working_dir} ({size(package.num_bytes)})")
     return package.sha256
 

@@ -171,8 +171,6 @@ def _received(spec: RunSpec, storage: Path, *, named: bool) -> Received:
 def _not_in_this_version(spec: RunSpec) -> Iterator[Problem]:
     if spec.secrets:
         yield Problem("secrets", "this version has no store of secrets; leave them out")
-    if spec.log.tensorboard:
-        yield Problem("log.tensorboard", "only false is available in this version")
 
 
 def _relative_paths(spec: RunSpec) -> Iterator[Problem]:

@@ -1,105 +1,180 @@
-"""Metric points for a chart: columns, with no more rows than asked for."""
+"""Metric points for charts, of as many runs as are looked at: a long run costs files and little memory."""
 
-import math
+import fcntl
+import os
+import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from threading import Event, Lock
+from typing import Any, Final, TypeVar
 
-from api.history import Point, read_points
-from orchestrator.domain.disk import storage_errors
+import structlog
+
+from api.history import read_points
+from api.service.point_curves import curves
+from api.service.point_index import CacheError, PointIndex, errors_of_the_cache
+from api.service.point_table import NotNumbers
+from api.service.points_asked import Asked, columns
+from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory
 
-_MOST_RUNS: Final = 4
-_MOST_POINTS: Final = 20_000
-"""Runs with more are read anew each time: what is kept must not grow the service."""
+_MOST_OPEN: Final = 1000
+_MOST_BYTES: Final = 64 << 20
+"""Of memory, of all runs together."""
+_NUM_THREADS: Final = 4
+_MOST_DRAWN: Final = 100
+_MOST_CURVES: Final = 4
+Curves = dict[str, list[Any]]
+_T = TypeVar("_T")
+_log = structlog.get_logger()
 
 
-class Aggregate(StrEnum):
-    LAST = "last"
-    MEAN = "mean"
-    MIN = "min"
-    MAX = "max"
+@dataclass
+class _Open:
+    """One run that was looked at."""
+
+    index: PointIndex | None = None
+    odd: bool = False
+    """Its points are no numbers: they are read anew each time."""
+    lock: Lock = field(default_factory=Lock)
+    num_users: int = 0
+    num_bytes: int = 0
+    drawn: dict[Asked, Curves] = field(default_factory=dict)
+    """Small curves, of the table as it was after `drawn_at` records."""
+    drawn_at: tuple[int, int] = (0, 0)
 
 
 class PointCache:
-    """The points of the runs that were asked for last, as long as their journal does not change."""
+    """All methods block, and may be called from several threads."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Path, tuple[object, list[Point]]] = OrderedDict()
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where the points of long runs are kept, if no other process keeps them there. It may be
+        deleted while the service is down."""
+        self._folder = folder if folder is None or _claimed(folder) else None
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._num_bytes = 0
+        self._lock = Lock()
+        self._closed = Event()
+        self.threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="points")
+        """To call it from: the first look at a long journal takes seconds."""
 
-    def points(self, run: RunDirectory) -> list[Point]:
-        """In the order of their steps; blocks. Raises StorageError."""
-        state = _state(run)
-        known = self._kept.get(run.path)
-        if known is not None and known[0] == state:
-            return known[1]
-        points = read_points(run)
-        if len(points) <= _MOST_POINTS:
-            self._kept[run.path] = (state, points)
-            while len(self._kept) > _MOST_RUNS:
-                self._kept.popitem(last=False)
-        return points
+    def curves(self, run_id: str, run: RunDirectory, asked: Asked) -> Curves:
+        """Columns as `points_asked.columns` gives them. Raises StorageError where the journal is broken."""
+        with self._using(run_id, run) as opened:
+            found = self._used(opened, run_id, run, lambda index: _drawn(opened, index, asked))
+            return columns(read_points(run), asked) if found is None else found
+
+    def follow(self, run_id: str, run: RunDirectory) -> None:
+        """Read what is new, so that the next curve is there at once. What is wrong shows then."""
+        with self._using(run_id, run) as opened, suppress(StorageError):
+            self._used(opened, run_id, run, lambda index: None)
+
+    def kept(self) -> list[str]:
+        """Ids of the runs of which there is something on the disk."""
+        return [] if self._folder is None else [path.name for path in self._folder.iterdir() if path.is_dir()]
+
+    def forget(self, run_id: str) -> None:
+        """The run is gone."""
+        with self._lock:
+            opened = self._open.pop(run_id, None)
+            self._num_bytes -= 0 if opened is None else opened.num_bytes
+        if self._folder is not None:
+            shutil.rmtree(self._folder / run_id, ignore_errors=True)
+
+    def close(self) -> None:
+        """Saves what was read, for the next start."""
+        self._closed.set()
+        self.threads.shutdown(cancel_futures=True)
+        for opened in list(self._open.values()):
+            with opened.lock:
+                _save(opened)
+
+    def _used(
+        self, opened: _Open, run_id: str, run: RunDirectory, use: Callable[[PointIndex], _T]
+    ) -> _T | None:
+        """What `use` makes of the index, which is up to date; None for a run that has none."""
+        if opened.odd:
+            return None
+        place = None if self._folder is None else self._folder / run_id
+        for is_last in (False, True):
+            try:
+                opened.index = opened.index or PointIndex(run, place, self._closed)
+                opened.index.update()
+                with errors_of_the_cache(place):
+                    return use(opened.index)
+            except NotNumbers:
+                opened.index, opened.odd = None, True
+                break
+            except CacheError as error:
+                if is_last:
+                    raise StorageError(f"cannot keep the points of {run.name}: {error}") from error
+                _log.warning("the points kept of a run are no use, they are read anew", run_id=run_id)
+                opened.index = None
+                if place is not None:
+                    shutil.rmtree(place, ignore_errors=True)
+        return None
+
+    @contextmanager
+    def _using(self, run_id: str, run: RunDirectory) -> Iterator[_Open]:
+        with self._lock:
+            opened = self._open.setdefault(run_id, _Open())
+            self._open.move_to_end(run_id)
+            opened.num_users += 1
+        try:
+            with opened.lock:
+                yield opened
+        finally:
+            with self._lock:
+                opened.num_users -= 1
+                if self._open.get(run_id) is opened:
+                    num_bytes = 0 if opened.index is None else opened.index.num_bytes
+                    self._num_bytes += num_bytes - opened.num_bytes
+                    opened.num_bytes = num_bytes
+                    self._make_room()
+
+    def _make_room(self) -> None:
+        """Those asked for longest ago go first; of one that is in use no second one may be opened."""
+        for run_id, opened in list(self._open.items()) if self._is_full() else ():
+            if self._is_full() and opened.num_users == 0:
+                del self._open[run_id]
+                self._num_bytes -= opened.num_bytes
+                _save(opened)
+
+    def _is_full(self) -> bool:
+        return len(self._open) > _MOST_OPEN or self._num_bytes > _MOST_BYTES
 
 
-def columns(
-    points: Sequence[Point],
-    keys: Sequence[str],
-    *,
-    from_step: int = 0,
-    to_step: int | None = None,
-    max_points: int,
-    aggregate: Aggregate,
-) -> dict[str, list[Any]]:
-    """`step` and each key (all of them where none is named), None where a step has no such value.
-
-    Where there are too many points, neighbours become one at the step of the last of them.
-    """
-    last = math.inf if to_step is None else to_step
-    wanted = [point for point in points if from_step <= point["step"] <= last]
-    names = list(keys) or [name for name in dict.fromkeys(n for p in wanted for n in p) if name != "step"]
-    groups = _groups(wanted, max_points)
-    merge = _MERGES[aggregate]
-    return {
-        "step": [group[-1]["step"] for group in groups],
-        **{
-            name: [merge([p[name] for p in group if p.get(name) is not None]) for group in groups]
-            for name in names
-            if name != "step"
-        },
-    }
+def _drawn(opened: _Open, index: PointIndex, asked: Asked) -> Curves:
+    if opened.drawn_at != index.version:
+        opened.drawn, opened.drawn_at = {}, index.version
+    found = opened.drawn.get(asked)
+    if found is None:
+        found = curves(index.table, asked)
+        if asked.max_points <= _MOST_DRAWN and len(opened.drawn) < _MOST_CURVES:
+            opened.drawn[asked] = found
+    return found
 
 
-def _groups(points: Sequence[Point], max_points: int) -> list[Sequence[Point]]:
-    count = min(len(points), max_points)
-    edges = [index * len(points) // count for index in range(count + 1)] if count else [0]
-    return [points[edges[index] : edges[index + 1]] for index in range(count)]
+def _save(opened: _Open) -> None:
+    with suppress(OSError, StorageError):
+        if opened.index is not None:
+            opened.index.save()
 
 
-def _numbers(merge: Callable[[list[float]], float]) -> Callable[[list[Any]], Any]:
-    """One that is not finite shows in the whole group: it must not be lost in a chart."""
-
-    def merged(values: list[Any]) -> Any:
-        numbers = [value for value in values if isinstance(value, int | float)]
-        if not numbers:
-            return values[-1] if values else None
-        strange = next((value for value in numbers if not math.isfinite(value)), None)
-        return merge(numbers) if strange is None else strange
-
-    return merged
-
-
-_MERGES: Final[dict[Aggregate, Callable[[list[Any]], Any]]] = {
-    Aggregate.LAST: lambda values: values[-1] if values else None,
-    Aggregate.MEAN: _numbers(lambda values: math.fsum(values) / len(values)),
-    Aggregate.MIN: _numbers(min),
-    Aggregate.MAX: _numbers(max),
-}
-
-
-def _state(run: RunDirectory) -> object:
-    """Changes with each record."""
-    with storage_errors("read", run.outbox):
-        stats = [(path.name, path.stat()) for path in sorted(run.outbox.glob("metrics-*.jsonl"))]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+def _claimed(folder: Path) -> bool:
+    """For as long as this process lives."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    return True

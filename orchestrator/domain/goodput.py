@@ -38,6 +38,8 @@ class Goodput(BaseModel):
     """Steps done, replays not counted."""
     steps_repeated: int = 0
     """Steps that were done, and done again."""
+    workers_lost: int = 0
+    """Workers that had a place and died, hung, raised or were outvoted."""
 
 
 class RunGoodput(Goodput):
@@ -118,6 +120,7 @@ def run_goodput(run: str, history: History, created: float, *, minimum: int, ove
         over=over,
         steps=history.num_steps,
         steps_repeated=history.num_repeated,
+        workers_lost=history.num_lost,
         queue_s=queue_s,
         **_shares(worker_s, spent),
     )
@@ -152,4 +155,5 @@ def _sum(runs: Sequence[Goodput]) -> dict[str, Any]:
         "queue_s": sum(run.queue_s for run in runs),
         "steps": sum(run.steps for run in runs),
         "steps_repeated": sum(run.steps_repeated for run in runs),
+        "workers_lost": sum(run.workers_lost for run in runs),
     }

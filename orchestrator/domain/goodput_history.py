@@ -106,6 +106,12 @@ class History:
         self.num_repeated = 0
         self._attempt_of_points = 1
 
+    @property
+    def num_lost(self) -> int:
+        """Workers that did not leave politely, of all attempts."""
+        workers = (worker for attempt in self.attempts.values() for worker in attempt.workers.values())
+        return sum(worker.farewell is Farewell.LOST for worker in workers)
+
     def event(self, record: Mapping[str, Any]) -> None:
         """Take a record of the journal of events."""
         time_s = datetime.fromisoformat(record["time"]).timestamp()

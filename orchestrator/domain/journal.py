@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic_core import from_json
+
 from orchestrator.domain.disk import storage_errors, sync_path
 from orchestrator.domain.errors import StorageError
 
@@ -147,10 +149,15 @@ class JournalReader:
     It remembers where its last answer began and ended, so that both going on and asking again are cheap.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, start: "Mark | None" = None) -> None:
+        """`start` is a mark of an earlier reader, whose journal this still is."""
         self._folder = folder
         self._name = name
-        self._marks: dict[int, _Mark] = {}
+        self._marks: dict[int, Mark] = {} if start is None else {start.seq or 0: start}
+
+    def mark(self, seq: int) -> "Mark | None":
+        """The place behind record `seq`, where the last answer began or ended with it."""
+        return self._marks.get(seq)
 
     def read(self, after_seq: int, limit: int = 1000) -> list[dict[str, Any]]:
         """At most `limit` records after `after_seq`, in order. Raises StorageError as `read_journal` does."""
@@ -166,16 +173,16 @@ class JournalReader:
             mark = self._read_segment(mark, records, after_seq, limit)
             if not final or len(records) == limit:
                 break
-            mark = _Mark(mark.number + 1, 0, 0, mark.seq)
+            mark = Mark(mark.number + 1, 0, 0, mark.seq)
         self._marks = {after_seq: first, records[-1]["seq"] if records else after_seq: mark}
         return records
 
-    def _find(self, after_seq: int) -> "_Mark | None":
+    def _find(self, after_seq: int) -> "Mark | None":
         segments = _segments(self._folder, self._name)
         if not segments:
             return None
         index = _segment_of(segments, after_seq + 1)
-        mark = _Mark(_number(segments[index]), 0, 0, 0 if index == 0 else None)
+        mark = Mark(_number(segments[index]), 0, 0, 0 if index == 0 else None)
         for line in _whole_lines(segments[index]):
             seq, _ = _checked(line, segments[index], mark.lines + 1)
             if seq > after_seq:
@@ -184,8 +191,8 @@ class JournalReader:
         return mark
 
     def _read_segment(
-        self, mark: "_Mark", records: list[dict[str, Any]], after_seq: int, limit: int
-    ) -> "_Mark":
+        self, mark: "Mark", records: list[dict[str, Any]], after_seq: int, limit: int
+    ) -> "Mark":
         path = _segment(self._folder, self._name, mark.number)
         with storage_errors("read", path):
             if path.stat().st_size <= mark.offset:
@@ -201,12 +208,12 @@ class JournalReader:
                 raise _missing(path, mark.lines + 1, mark.seq + 1, seq)
             mark = mark.after(line, seq)
             if seq > after_seq:
-                records.append(json.loads(text))
+                records.append(_parsed(text))
         return mark
 
 
 @dataclass(frozen=True)
-class _Mark:
+class Mark:
     """A place between two lines."""
 
     number: int
@@ -216,8 +223,8 @@ class _Mark:
     seq: int | None
     """Of the newest record before the place; None where nobody looked."""
 
-    def after(self, line: bytes, seq: int) -> "_Mark":
-        return _Mark(self.number, self.offset + len(line) + 1, self.lines + 1, seq)
+    def after(self, line: bytes, seq: int) -> "Mark":
+        return Mark(self.number, self.offset + len(line) + 1, self.lines + 1, seq)
 
 
 def _segments(folder: Path, name: str) -> list[Path]:
@@ -262,6 +269,15 @@ def _checked(line: bytes, path: Path, number: int) -> tuple[int, bytes]:
     if zlib.crc32(text) != int(match[3], 16):
         raise _broken(path, number, "its checksum does not match")
     return int(match[2]), text
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """Three times as fast as `json` where the text is what most are."""
+    try:
+        record: dict[str, Any] = from_json(text)
+    except ValueError:  # such as half of a surrogate pair, which only `json` takes
+        record = json.loads(text)
+    return record
 
 
 def _broken(path: Path, number: int, why: str) -> StorageError:

@@ -4,6 +4,7 @@ Pure state: the worker group tells the roster what happened, asks it for the nex
 Nothing here waits, and nothing here knows Ray.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,11 +43,15 @@ class Roster:
 
     minimum: int
     target: int
+    most: int | None = None
+    """No generation has more members, not even while one of them waits to be replaced."""
     generation: Generation = Generation(0, ())
     _phases: dict[str, WorkerPhase] = field(default_factory=dict)
     _broken: bool = False
     _replaced: set[str] = field(default_factory=set)
     """Members that leave as soon as a newcomer can take their place."""
+    _with_state: frozenset[str] = frozenset()
+    """Members of the newest generation that is known to have met: newcomers have copied the state there."""
 
     def missing(self) -> int:
         """How many workers must still be asked for to reach the target."""
@@ -57,7 +62,7 @@ class Roster:
         nobody has to come for them."""
         over = self._staying()[: max(0, len(self._staying()) - self.target)]
         ready = [worker for worker in self._in(WorkerPhase.ACTIVE) if worker not in (*over, *self._replaced)]
-        return over + (self.leaving() if len(ready) >= self.target else [])
+        return over + (self.leaving() if len(ready) >= self.target and self.keeps_state(ready) else [])
 
     def phase(self, worker_id: str) -> WorkerPhase | None:
         return self._phases.get(worker_id)
@@ -74,6 +79,11 @@ class Roster:
 
     def warm(self, worker_id: str) -> None:
         self._phases[worker_id] = WorkerPhase.WARM
+
+    def formed(self, generation: int) -> None:
+        """The members of `generation` met, and each has the state."""
+        if generation == self.generation.number:
+            self._with_state = frozenset(self.generation.members)
 
     def gone(self, worker_id: str) -> bool:
         """Forget a worker; True if the newest generation named it."""
@@ -102,10 +112,15 @@ class Roster:
         """Members that leave as soon as a newcomer can take their place."""
         return [worker for worker in self._in(WorkerPhase.ACTIVE) if worker in self._replaced]
 
+    def keeps_state(self, staying: Collection[str]) -> bool:
+        """Whether one of them has the state, or no member has: then it comes from elsewhere anyway."""
+        holders = [worker for worker in self._in(WorkerPhase.ACTIVE) if worker in self._with_state]
+        return not holders or any(worker in staying for worker in holders)
+
     def next_generation(self) -> Generation | None:
         """The generation to publish now, or None while the newest one holds or too few workers are ready."""
         warm = self._in(WorkerPhase.WARM)
-        for worker in self.leaving()[: len(warm)]:
+        for worker in self._replaceable(len(warm)):
             self.retire(worker)
         active = self._in(WorkerPhase.ACTIVE)
         members = tuple(w for w in self.generation.members if w in active) + tuple(
@@ -123,11 +138,23 @@ class Roster:
             self._phases[worker] = WorkerPhase.ACTIVE
         return self.generation
 
+    def _replaceable(self, num_warm: int) -> list[str]:
+        """Members that may leave now for so many newcomers. The last one that has the state stays until these
+        have it too."""
+        active, leaving = self._in(WorkerPhase.ACTIVE), self.leaving()[:num_warm]
+        if self.keeps_state([worker for worker in active if worker not in leaving]):
+            return leaving
+        if self.most is not None and len(active) - len(leaving) + num_warm >= self.most:
+            return leaving
+        last = next(worker for worker in leaving if worker in self._with_state)
+        return [worker for worker in leaving if worker != last]
+
     def _staying(self) -> list[str]:
         """All but those that leave, the newest and least useful first."""
         order = (WorkerPhase.REQUESTED, WorkerPhase.STARTING, WorkerPhase.WARM, WorkerPhase.ACTIVE)
         leaving = set(self.leaving())
-        return [worker for phase in order for worker in reversed(self._in(phase)) if worker not in leaving]
+        newest = [w for phase in order for w in reversed(self._in(phase)) if w not in leaving]
+        return sorted(newest, key=self._with_state.__contains__)
 
     def _in(self, *phases: WorkerPhase) -> list[str]:
         return [worker for worker, phase in self._phases.items() if phase in phases]

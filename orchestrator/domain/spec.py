@@ -204,6 +204,7 @@ class RunSpec(SpecPart):
             "checkpoint.location": self.checkpoint.location,
             "checkpoint.keep_every": self.checkpoint.keep_every,
             "checkpoint.keep_best": self.checkpoint.keep_best,
+            **{f"log.{name}": True for name in self.log.trackers},
         }
         for pointer, value in of_tasks.items():
             if value is not None:

@@ -241,10 +241,38 @@ class StopSpec(SpecPart):
     """Seconds, also `30s`, for a last checkpoint after a wish to stop."""
 
 
+class MlflowSpec(SpecPart):
+    """One MLflow run that is told the metrics through all attempts."""
+
+    tracking_uri: Words | None = None
+    """Address of a server or a database; by default what MLflow itself takes, such as MLFLOW_TRACKING_URI."""
+    experiment: Words = "tumbler"
+    """Made where it is not there."""
+
+
+class WandbSpec(SpecPart):
+    """One run of Weights & Biases that is told the metrics through all attempts."""
+
+    project: Words = "tumbler"
+    entity: Words | None = None
+    """A user or team; by default that of the key."""
+    mode: Literal["online", "offline"] = "online"
+    """`offline` writes below the run directory, for `wandb sync`."""
+
+
 class LogSpec(SpecPart):
     """Where metrics go, besides the run directory."""
 
     tensorboard: Flag = False
+    mlflow: MlflowSpec | None = None
+    """Needs the package mlflow or mlflow-skinny where the driver runs."""
+    wandb: WandbSpec | None = None
+    """Needs the package wandb there, and WANDB_API_KEY unless it is offline."""
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Those that are asked for, by the names of their fields."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name))
 
 
 def repeated(values: Sequence[str]) -> tuple[str, ...]:

@@ -111,6 +111,21 @@ def test_a_worker_is_drained_and_another_killed_by_orders_once_each(
 
 
 @pytest.mark.long
+def test_a_worker_alone_hands_its_state_over_before_it_leaves(
+    cluster: Raylets, spec_of: Callable[..., RunSpec]
+) -> None:
+    cluster.at_least(2)
+    run = cluster.drive(spec_of("alone", workers=1))
+    run.wait(at_work(run, 1), 90)
+    cluster.order(run.run, target=1, drain_workers=("w1",))
+    run.wait(lambda: set(run.members()) == {"w2"}, 60)
+    met, alone = run.events("generation-started")[1:3]
+    assert (met["workers"], met["source"]) == (["w1", "w2"], "w1")
+    assert alone["source"] == "w2"
+    ends_well(run)
+
+
+@pytest.mark.long
 def test_nobody_starts_on_a_closed_node_until_it_is_opened(
     cluster: Raylets, spec_of: Callable[..., RunSpec]
 ) -> None:

@@ -8,11 +8,13 @@ import pytest
 from rich.console import Console
 
 from api.cli import places
+from api.cli.directory_stream import directory_stream
 from api.cli.following import Story
 from api.cli.main import main
-from api.cli.watching import panel
+from api.cli.panel import Picture, panel
 from api.client_streams import StreamEvent
 from api.client_types import RunInfo
+from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.status import EndReason, RunStatus
 from tests.unit.fake_rest import FakeRest, event_json, message, run_json
 from tests.unit.recorded_run import RecordedRun, finished_run
@@ -154,3 +156,35 @@ def test_the_panel_shows_all_there_is_to_know() -> None:
     Console(file=text, width=100).print(panel(story))
     for part in ("run otter", "RUNNING", "step 50/100", "2 now, 2 granted", "lr 0.001", "worker w2 was lost"):
         assert part in text.getvalue()
+
+
+def test_the_picture_has_a_curve_the_workers_and_fits_any_terminal() -> None:
+    points = [{"step": step, "loss": 9.0 / step} for step in range(1, 90)]
+    story = told(("metric", {"points": points}), ("worker", {"worker": "w2", "attempt": 1, "state": "lost"}))
+    story.employed([{"worker": "w1", "attempt": 1, "state": "training"}])
+    for width, height, curve in ((100, 40, True), (40, 30, True), (100, 12, False)):
+        text = io.StringIO()
+        Console(file=text, width=width, height=height).print(Picture(story))
+        lines = text.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        assert any(0x2801 <= ord(sign) <= 0x28FF for line in lines for sign in line) is curve
+        assert "w1 training" in text.getvalue()
+        assert "w2 lost" in text.getvalue()
+
+
+def test_steps_that_were_undone_leave_the_curve() -> None:
+    points: list[dict[str, object]] = [{"step": step, "loss": 1.0} for step in range(1, 9)]
+    story = told(("metric", {"points": [*points, {"kind": "rewind", "step": 3}, {"step": 4, "loss": 2.0}]}))
+    assert story.curve.points[-2:] == [(3, 1.0), (4, 2.0)]
+
+
+def test_a_run_directory_is_told_as_a_service_would() -> None:
+    recorded = finished_run(Path("runs"))
+    items = list(directory_stream(RunDirectory(Path("runs/brave-otter"))))
+    assert recorded is not None
+    story = Story(RunInfo(id="brave-otter", name="brave-otter", status="QUEUED"))
+    for number, item in enumerate(items):
+        story.take(item, float(number))
+    assert (story.run.status, story.step) == ("SUCCEEDED", 8)
+    assert [step for step, _ in story.curve.points] == list(range(1, 9))
+    assert {row["state"] for row in story.workers.values()} <= {"ended", "lost", "retired", "training"}

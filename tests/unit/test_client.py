@@ -273,3 +273,16 @@ def test_a_checkpoint_is_verified_and_deleted_by_its_step(rest: FakeRest) -> Non
     assert rest.client().verify_checkpoint("x", 5)["ok"] is True
     rest.client().delete_checkpoint("x", 5)
     assert rest.asked()[-1] == "DELETE /runs/x/checkpoints/5"
+
+
+def test_an_upload_goes_in_pieces_and_somebody_is_told() -> None:
+    rest = FakeRest()
+    rest.on("PUT", "/packages/abc", {})
+    content, gone = b"x" * 1_000_001, list[int]()
+    with rest.client() as service:
+        assert service.upload("abc", content, went=gone.append)
+    sent = next(request for request in rest.requests if request.method == "PUT")
+    assert sent.headers["Content-Length"] == "1000001"
+    assert "Transfer-Encoding" not in sent.headers
+    assert sent.read() == content
+    assert (sum(gone), len(gone)) == (1_000_001, 4)

@@ -32,6 +32,12 @@ def refused(content: RunSpec) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+@pytest.fixture(autouse=True)
+def no_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is installed here."""
+    monkeypatch.setattr("trainers.door.find_spec", lambda name: None)
+
+
 @pytest.mark.parametrize(
     ("part", "sentence"),
     [
@@ -39,7 +45,6 @@ def refused(content: RunSpec) -> list[str]:
             {"secrets": ["WANDB_API_KEY"]},
             "secrets: a run without a service has no store of secrets; set them in the environment",
         ),
-        ({"log": {"tensorboard": True}}, "log.tensorboard: only false is available in this version"),
         *(
             (
                 {"code": code},
@@ -47,6 +52,10 @@ def refused(content: RunSpec) -> list[str]:
                 "leave out pip, env, exclude",
             )
             for code in ({"pip": ["einops"]}, {"env": {"A": "1"}}, {"exclude": ["*.bin"]})
+        ),
+        (
+            {"log": {"mlflow": {}}},
+            "log.mlflow: the package mlflow is not installed here: `pip install mlflow-skinny`",
         ),
         ({"code": {"working_dir": "nowhere"}}, "code.working_dir: nowhere is not a folder"),
     ],
@@ -57,11 +66,15 @@ def test_what_this_version_cannot_do_is_refused_in_one_sentence(part: dict[str, 
 
 def test_all_problems_are_named_at_once() -> None:
     sentences = refused(
-        spec(secrets=["TOKEN"], log={"tensorboard": True}, code={"pip": ["einops"], "working_dir": "nowhere"})
+        spec(
+            secrets=["TOKEN"],
+            log={"tensorboard": True, "wandb": {}},
+            code={"pip": ["einops"], "working_dir": "nowhere"},
+        )
     )
     assert [sentence.partition(":")[0] for sentence in sentences] == [
         "secrets",
-        "log.tensorboard",
+        "log.wandb",
         "code",
         "code.working_dir",
     ]

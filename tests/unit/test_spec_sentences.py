@@ -23,7 +23,7 @@ def problems_of(**values: Any) -> dict[str, str]:
         ({"steps": 3}, "steps", "unknown field, did you mean 'train.steps'?"),
         ({"num_workers": 3}, "num_workers", "unknown field, did you mean 'workers'?"),
         ({"Priority": 3}, "Priority", "unknown field, did you mean 'priority'?"),
-        ({"log": {"zzz": 1}}, "log.zzz", "unknown field, expected one of: tensorboard"),
+        ({"log": {"zzz": 1}}, "log.zzz", "unknown field, expected one of: tensorboard, mlflow, wandb"),
         (
             {"train": {"steps": "50"}},
             "train.steps",

@@ -23,7 +23,7 @@ from trainers.elastic.state import TrainState
 
 _PATIENCE_S: Final = 1.0
 """How long training waits for a free slot, where checkpoints follow each other faster than they are
-written."""
+written; once, and not again before one was free."""
 _LAST_WITHIN_S: Final = 600.0
 _TRY_AGAIN_AFTER_S: Final = (1.0, 3.0, 7.0)
 
@@ -64,6 +64,8 @@ class Saver:
         self._arena: Arena | None = None
         self._prepared_for: object = None
         self._touching: Future[None] | None = None
+        self._keeps_up = True
+        """There was a free slot for the newest checkpoint."""
         self.copy_s = 0.0
         """How long the newest copy took."""
 
@@ -72,15 +74,19 @@ class Saver:
         """Whether snapshots can be held, and the memory for them is there."""
         return self._holding is not None and (self._touching is None or self._touching.done())
 
-    def begin(self, origin: Origin) -> "Future[Saved]":
+    def begin(self, origin: Origin, patience_s: float | None = None) -> "Future[Saved]":
         """Save the parts of this member's logical shards; returns while they are being copied.
 
-        Never raises: what goes wrong is in the future, and reported.
+        Waits for a free slot for `patience_s`; a second by default, if there was one for the checkpoint
+        before. Never raises: what goes wrong is in the future, and reported.
         """
         saved: Future[Saved] = Future()
         saved.add_done_callback(lambda done: self._report(done.result()))
         try:
-            save = self._prepared(origin, _PATIENCE_S)
+            if patience_s is None:
+                patience_s = _PATIENCE_S if self._keeps_up else 0.0
+            save = self._prepared(origin, patience_s)
+            self._keeps_up = save is not None
             if save is None:
                 raise CheckpointError("those before it are still being written; is the storage slow?")
         except (CheckpointError, OSError) as error:
@@ -134,7 +140,7 @@ class Saver:
         None where it does so for some ten seconds, or does not answer in ten minutes.
         """
         for pause_s in (*_TRY_AGAIN_AFTER_S, 0.0):
-            saved = self.begin(origin)
+            saved = self.begin(origin, _LAST_WITHIN_S)
             wait([saved], _LAST_WITHIN_S)
             if not saved.done():
                 return None

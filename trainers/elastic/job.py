@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
+from trainers.tracking.memory import recall
+from trainers.tracking.tracker import tracker_id
 
 if TYPE_CHECKING:
     from trainers.feed.run_feed import RunFeed
@@ -41,12 +44,15 @@ def run_environment(job: WorkerJob) -> dict[str, str]:
     Experiment trackers see one run however often the group changes.
     """
     name = job.spec.name
+    run = RunDirectory(job.run_folder)
+    known = recall(run.path / "tracking" / "mlflow.json").id
     return {
         "TUMBLER_RUN_ID": name,
         "TUMBLER_RUN_NAME": name,
         "TUMBLER_ATTEMPT": str(job.attempt),
         "TORCHELASTIC_RUN_ID": name,
-        "WANDB_RUN_ID": name,
+        "WANDB_RUN_ID": tracker_id(run),
         "WANDB_RESUME": "allow",
-        "MLFLOW_RUN_ID": name,
+        # MLflow gives a run its id itself, and refuses one that it does not know.
+        **({"MLFLOW_RUN_ID": known} if known else {}),
     }

@@ -20,7 +20,7 @@ from trainers.feed.cutting import (
     rows_of_segment,
 )
 from trainers.feed.formats import file_blocks, training_texts
-from trainers.feed.scan import Scan
+from trainers.feed.scan import Scan, ScannedFile
 from trainers.feed.segments import Manifest, Origin, SegmentEntry, SegmentStore
 from trainers.feed.tokenizers import TOKENIZER_FILE, Tokenizer, load_tokenizer, train_bpe
 
@@ -86,13 +86,16 @@ def tokenizer_for(scan: Scan, folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def local_blocks(scan: Scan, folder: Path) -> Blocks:
-    """Blocks that are made here, one after the other, without Ray."""
+def local_blocks(
+    scan: Scan, folder: Path, on_file: Callable[[ScannedFile], None] = lambda file: None
+) -> Blocks:
+    """Blocks that are made here, one after the other, without Ray; `on_file` is told of each file read."""
 
     def blocks(first: int) -> Iterator[pa.Table]:
         for number in range(first, len(scan.files)):
             for batch in file_blocks(scan, number, folder):
                 yield pa.Table.from_batches([batch])
+            on_file(scan.files[number])
 
     return blocks
 

@@ -85,7 +85,7 @@ class WorkerStarter:
             said = await actor.wait_warm.remote()
             if isinstance(said, WorkerProfile):
                 self.tell(Warm(said))
-            self.tell(Over(worker_id, await actor.wait_over.remote()))
+            self.tell(Over(worker_id, *await actor.wait_over.remote()))
         except RayError as error:
             self.tell(Lost(worker_id, _cause(error)))
 

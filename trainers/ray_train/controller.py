@@ -43,6 +43,7 @@ from trainers.ray_train.lookout import Lookout, standing_orders, wishes
 from trainers.ray_train.reports import ReportDesk
 from trainers.ray_train.worker_group import ElasticWorkerGroup
 from trainers.recorder import Recorder
+from trainers.tracking.starting import start_tracking
 
 _LOOK_EVERY_S: Final = 0.2
 _FAREWELL_S: Final = 2.0
@@ -104,6 +105,8 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
             EventKind.RUN_RESUMED if job.attempt > 1 else EventKind.RUN_STARTED,
             f"attempt {job.attempt} of {job.spec.name} starts",
         )
+        loop = asyncio.get_running_loop()
+        start_tracking(job, lambda told: loop.call_soon_threadsafe(self._tracker_says, told))
         self._unheard: list[Happening] = []
         self._lease = Lease(job.orphan_grace_s)
         # Ray would end the attempt over books that a kill has torn, or that name what was removed since.
@@ -128,9 +131,10 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
     async def renew_lease(self) -> None:
         self._lease.renew()
 
-    async def take_report(self, report: Report) -> None:
+    @ray.method(max_task_retries=-1)  # numbered, so it may come twice
+    async def take_report(self, number: int, report: Report) -> None:
         if self._worker_group is not None:
-            self._worker_group.tell(Reported(report))
+            self._worker_group.tell(Reported(number, report))
 
     async def set_target(self, target: int) -> None:
         """How many workers the run is granted from now on; between `workers.min` and the logical shards."""
@@ -191,6 +195,11 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
             close_record(
                 RunDirectory(self._job.run_folder), self._job.attempt, reason_for(cause), sentence_for(cause)
             )
+
+    def _tracker_says(self, told: dict[str, Any]) -> None:
+        if self._recorder.state.reason is None:  # once it is over nothing is recorded
+            facts = {"tracker": told["tracker"]}
+            self._recorder.event(EventKind(told["kind"]), told["message"], **facts)
 
     def _leave(self) -> None:
         ray.get_runtime_context().current_actor.leave.remote()

@@ -106,6 +106,8 @@ class Farewells:
         stay = [worker for worker in roster.workers(WorkerPhase.ACTIVE) if worker not in overdue]
         who = ", ".join(overdue)
         if len(stay) >= roster.minimum:
+            if not roster.keeps_state(stay):
+                return  # newcomers are just copying it
             message = f"no replacement came in time: {who} leaves, {len(stay)} workers go on"
             for worker_id in overdue:
                 roster.retire(worker_id)

@@ -45,6 +45,7 @@ class Over:
     """A worker's training thread ended, and said how."""
 
     worker_id: str
+    number: int
     outcome: Outcome
 
 
@@ -58,7 +59,13 @@ class Lost:
 
 @dataclass(frozen=True)
 class Reported:
+    number: int
+    """Of all that this worker says, from 1."""
     report: Report
+
+    @property
+    def worker_id(self) -> str:
+        return self.report.worker_id
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,7 @@ class FeedFailed:
 
 OfTheFeed: TypeAlias = FeedPlaced | FeedStarted | FeedLost | FeedFinished | FeedFailed
 OfAWorker: TypeAlias = Placed | Started | Warm | Over | Lost
+Said: TypeAlias = Reported | Over
 OfFarewells: TypeAlias = NodesDrain | NodesOrdered | WorkersOrdered
 Happening: TypeAlias = (
     OfAWorker

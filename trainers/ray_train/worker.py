@@ -1,7 +1,9 @@
 """The worker actor: Ray Train's own, with a mailbox that stays reachable while the training thread works."""
 
 import importlib
+import itertools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -45,14 +47,18 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
         super().__init__()
         self._worker_id = worker_id
         self._mailbox = Mailbox()
+        self._numbers = itertools.count(1)
+        """Of what this worker says; calls may overtake each other on their way."""
 
     @ray.method(concurrency_group="watch")
     def wait_warm(self) -> WorkerProfile | Outcome:
         return self._mailbox.wait_warm()
 
     @ray.method(concurrency_group="watch")
-    def wait_over(self) -> Outcome:
-        return self._mailbox.wait_over()
+    def wait_over(self) -> tuple[int, Outcome]:
+        """How it ended, with a number as reports have one: it is the last that is said."""
+        outcome = self._mailbox.wait_over()
+        return next(self._numbers), outcome
 
     @ray.method(concurrency_group="control")
     def open_lifeline(self) -> Place:
@@ -82,7 +88,7 @@ class ElasticWorker(RayTrainWorker):  # type: ignore[misc]
 
     def run_train_fn(self, train_fn_ref: ObjectRefWrapper) -> None:
         context = get_train_context()
-        context.tumbler_link = _link(self._worker_id, self._mailbox, context)
+        context.tumbler_link = _link(self._worker_id, self._mailbox, self._numbers, context)
         try:
             importlib.import_module(_LIFE)  # here, where it is noticed if it cannot be
             super().run_train_fn(train_fn_ref)
@@ -99,11 +105,11 @@ def current_link() -> WorkerLink:
     return link
 
 
-def _link(worker_id: str, mailbox: Mailbox, context: Any) -> WorkerLink:
+def _link(worker_id: str, mailbox: Mailbox, numbers: Iterator[int], context: Any) -> WorkerLink:
     controller = context.controller_actor
 
     def report(what: Report) -> None:
-        controller.take_report.remote(what)
+        controller.take_report.remote(next(numbers), what)
 
     def on_generation(offer: Offer, rank: int) -> None:
         peers = [r for r, node in enumerate(offer.nodes) if node == offer.nodes[rank]]

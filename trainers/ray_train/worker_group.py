@@ -15,7 +15,7 @@ from orchestrator.domain.retry import FailureBudget, IncidentKind
 from orchestrator.domain.status import EndReason
 from trainers.elastic.faults import Fault
 from trainers.elastic.job import WorkerJob
-from trainers.elastic.messages import Finished, Outcome, Raised, Report, Retired
+from trainers.elastic.messages import Finished, Formed, Outcome, Raised, Report, Retired
 from trainers.ray_train.admission import Admission
 from trainers.ray_train.beginning import Beginning
 from trainers.ray_train.bring_up import starter_of
@@ -50,6 +50,7 @@ from trainers.ray_train.happenings import (
     Warm,
     WorkersOrdered,
 )
+from trainers.ray_train.inbox import Inbox
 from trainers.ray_train.incidents import Incidents
 from trainers.ray_train.internals import WorkerGroup
 from trainers.ray_train.muster import Muster
@@ -73,7 +74,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._job = job
         self._recorder = recorder
         self._desk = desk
-        self._roster = Roster(minimum=job.spec.workers.min, target=target)
+        self._roster = Roster(job.spec.workers.min, target, most=job.spec.train.logical_shards)
         slots = slot_pool(job, self._worker_group_context)
         starter = starter_of(self, self._worker_group_context, self.tell)
         self._muster = Muster(self._roster, slots, starter, recorder.event)
@@ -86,7 +87,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         self._node_watch = NodeWatch(self.tell)
         each = self._worker_group_context.resources_per_worker
         self._beginning = Beginning(job, recorder, self._muster, self._feed, each, self._later)
-        self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
+        self._inbox = Inbox()
         self._stopping: StopRequested | None = None
         self._finished: Finished | None = None
         if job.spec.stop.max_duration is not None:
@@ -103,7 +104,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
         return True
 
     def tell(self, happening: Happening) -> None:
-        self._inbox.put_nowait(happening)
+        self._inbox.put(happening)
 
     async def turn(self) -> Verdict:
         """Wait for the next happening, handle it, and do what the roster finds to be next."""
@@ -173,7 +174,7 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             case Warm(profile):
                 self._guards.vigil.warm(profile.worker_id, time.monotonic())
                 return self._admission.of(profile)
-            case Over(worker_id, outcome):
+            case Over(worker_id, _, outcome):
                 return self._on_over(worker_id, outcome)
             case Lost(worker_id, cause):
                 return self._on_lost(worker_id, cause)
@@ -202,6 +203,8 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
     def _on_report(self, report: Report) -> Verdict:
         if report.worker_id in self._guards.evicted:
             return GoOn()  # it woke after all
+        if isinstance(report, Formed):
+            self._roster.formed(report.generation)
         self._commits.hear(report)
         self._desk.take(report, self._roster.generation, self._incidents.budget, self._later)
         return self._guards.hear(report)

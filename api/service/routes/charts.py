@@ -1,8 +1,8 @@
 """What is drawn of runs: curves, small and large, and the lives of workers."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -11,10 +11,10 @@ from api.service.answers import Number
 from api.service.chart_answers import Sparklines, TimelineShown
 from api.service.documents import PREFIX, returns
 from api.service.parts import Given, Parts
-from api.service.points import Aggregate, columns
+from api.service.points_asked import Aggregate, Asked
 from api.service.representations import generation_dict, json_response, run_folder
 from api.service.timelines import timeline_of
-from orchestrator.domain.errors import RunNotFound, StorageError
+from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.runs import Run
 
@@ -36,16 +36,9 @@ async def read_metrics(
 ) -> Response:
     """The metrics by step, at most `max_points` of them."""
     run = await parts.record.find(ref)
-    names = [name.strip() for name in (keys or "").split(",") if name.strip()]
-
-    def answer() -> Response:
-        points = parts.points.points(RunDirectory(run_folder(run)))
-        found = columns(
-            points, names, from_step=from_step, to_step=to_step, max_points=max_points, aggregate=agg
-        )
-        return json_response(found)
-
-    return await asyncio.to_thread(answer)
+    names = tuple(name.strip() for name in (keys or "").split(",") if name.strip())
+    asked = Asked(names, from_step, to_step, max_points, agg)
+    return await _threaded(parts, lambda: _curves(parts, run, asked))
 
 
 @router.get("/runs/{ref}/timeline", **returns(200, TimelineShown, 404))
@@ -75,15 +68,23 @@ async def read_sparklines(
 ) -> Response:
     """One small curve of each run. Ids that are unknown are left out; without points the curve is empty."""
     found = await parts.record.several(runs)
-    return await asyncio.to_thread(_sparklines, parts, found, key, max_points)
+    asked = Asked((key,), max_points=max_points)
+    return await _threaded(parts, lambda: _sparklines(parts, found, asked))
 
 
-def _sparklines(parts: Parts, runs: Sequence[Run], key: str, max_points: int) -> Response:
-    curves: dict[str, dict[str, list[Any]]] = {}
+def _curves(parts: Parts, run: Run, asked: Asked) -> Response:
+    return json_response(parts.points.curves(run.id, RunDirectory(run_folder(run)), asked))
+
+
+def _sparklines(parts: Parts, runs: Sequence[Run], asked: Asked) -> Response:
+    found = {}
     for run in runs:
         try:
-            points = parts.points.points(RunDirectory(run_folder(run)))
-        except (RunNotFound, StorageError):
-            points = []  # what is wrong with it, its own page tells
-        curves[run.id] = columns(points, [key], max_points=max_points, aggregate=Aggregate.LAST)
-    return json_response({"runs": curves})
+            found[run.id] = parts.points.curves(run.id, RunDirectory(run_folder(run)), asked)
+        except StorageError:  # what is wrong with it, its own page tells
+            found[run.id] = {"step": [], **{key: [] for key in asked.keys}}
+    return json_response({"runs": found})
+
+
+async def _threaded(parts: Parts, answer: Callable[[], Response]) -> Response:
+    return await asyncio.get_running_loop().run_in_executor(parts.points.threads, answer)

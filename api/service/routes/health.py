@@ -11,8 +11,9 @@ from starlette.responses import Response
 from api.service.answers import Liveness, Readiness, VersionShown
 from api.service.documents import refusals, returns
 from api.service.parts import Given, Parts
-from api.service.prometheus import CONTENT_TYPE
+from api.service.prometheus import CONTENT_TYPE, Seen
 from api.service.representations import json_response
+from api.service.routes.queues import queue_rows
 from orchestrator.domain.errors import StorageError
 
 router = APIRouter(tags=["health"])
@@ -60,7 +61,16 @@ async def metrics(parts: Given) -> Response:
     """What Prometheus reads."""
     counts, active = await parts.record.counts(), await parts.record.active()
     spent = await asyncio.to_thread(parts.goodputs.of_readable, active)
-    return Response(parts.gauges.text(counts, active, spent), media_type=CONTENT_TYPE)
+    seen = Seen(
+        counts,
+        active,
+        spent,
+        await queue_rows(parts),
+        parts.reconciler.last_view,
+        cluster_up=parts.reconciler.last_view is not None and parts.reconciler.cluster_trouble is None,
+        reconciling=parts.reconciling(),
+    )
+    return Response(parts.gauges.text(seen), media_type=CONTENT_TYPE)
 
 
 async def _reasons(parts: Parts) -> list[str]:

@@ -31,7 +31,7 @@ class QueueAsked(BaseModel):
 @router.get("/queues", **returns(200, QueueList))
 async def list_queues(parts: Given) -> Response:
     """All queues that have a quota, a weight or a run that is not over."""
-    return json_response({"queues": await _shown(parts)})
+    return json_response({"queues": await queue_rows(parts)})
 
 
 @router.put("/queues/{name}", **returns(200, QueueShown, 413, 415, 507))
@@ -41,12 +41,12 @@ async def set_queue(name: Annotated[str, Path(max_length=1000)], asked: QueueAsk
     await parts.record.put_queue(queue)
     parts.reconciler.wake()
     parts.bulletin.cluster_changed()
-    shown = {row["name"]: row for row in await _shown(parts)}
+    shown = {row["name"]: row for row in await queue_rows(parts)}
     return json_response(shown[name])
 
 
-async def _shown(parts: Parts) -> list[dict[str, Any]]:
-    """As QueueShown says, by name."""
+async def queue_rows(parts: Parts) -> list[dict[str, Any]]:
+    """As QueueShown says, by name: those that have a quota, a weight or a run that is not over."""
     known = {queue.name: queue for queue in await parts.record.queues()}
     active, waiting = await parts.record.active(), await parts.record.waiting()
     held: dict[str, Counter[str]] = {}

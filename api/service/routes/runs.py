@@ -143,6 +143,7 @@ async def delete_run(
 ) -> Response:
     """Forget a run that is over, and remove its run directory."""
     run = await parts.runs.delete(ref)
+    await asyncio.to_thread(parts.points.forget, run.id)
     if not keep_files:
         await asyncio.to_thread(_remove, run_folder(run), run.id)
     return Response(status_code=204)

@@ -158,7 +158,7 @@ async def test_a_mistake_in_json_says_where_it_is(service: InProcess) -> None:
         ({"checkpoint": {"location": "nonsense://bucket"}}, "/checkpoint/location"),
         ({"train": {"from_checkpoint": "./runs/badger"}}, "/train/from_checkpoint"),
         ({"train": {"from_checkpoint": "badger"}}, "/train/from_checkpoint"),
-        ({"log": {"tensorboard": True}}, "/log/tensorboard"),
+        ({"log": {"mlflow": {"experiment": ""}}}, "/log/mlflow/experiment"),
         ({"task": "langauge_model"}, "/task"),
         ({"model": {"preset": "enormous"}}, "/model/preset"),
     ],
