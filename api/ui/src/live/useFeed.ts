@@ -15,13 +15,15 @@ interface Wanted {
   kinds: readonly string[];
   last?: string;
   onMessages: (messages: Message[]) => void;
+  /** Each time that it breaks or cannot be opened; why, a browser does not tell. */
+  onLost?: () => void;
 }
 
-export function useFeed({ url, kinds, last, onMessages }: Wanted): void {
+export function useFeed({ url, kinds, last, onMessages, onLost }: Wanted): void {
   const client = useQueryClient();
-  const take = useRef(onMessages);
+  const take = useRef({ onMessages, onLost });
   useEffect(() => {
-    take.current = onMessages;
+    take.current = { onMessages, onLost };
   });
   const names = kinds.join();
 
@@ -35,7 +37,7 @@ export function useFeed({ url, kinds, last, onMessages }: Wanted): void {
       timer = undefined;
       const messages = batch;
       batch = [];
-      take.current(messages);
+      take.current.onMessages(messages);
     };
     const feed = new Feed({
       url: (lastId) => (lastId ? withSince(url, lastId) : url),
@@ -47,7 +49,10 @@ export function useFeed({ url, kinds, last, onMessages }: Wanted): void {
       },
       onState: (state) => {
         setConnection(state);
-        if (state === "lost") away = true;
+        if (state === "lost") {
+          away = true;
+          take.current.onLost?.();
+        }
         if (state === "open" && away) {
           away = false;
           void client.invalidateQueries();

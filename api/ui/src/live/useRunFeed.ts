@@ -32,7 +32,9 @@ export function useRunFeed(ref: string, run: Run | undefined): { trouble: string
     [client, ref, run?.id],
   );
   const url = run ? `${API}${runPath(run.id, `/stream?since=0.${start}`)}` : null;
-  useFeed({ url, kinds: KINDS, last: "end", onMessages });
+  // It may be that the run is gone, and not the service: then the page must hear of it.
+  const onLost = useCallback(() => void client.invalidateQueries({ queryKey: ["run", ref], exact: true }), [client, ref]);
+  useFeed({ url, kinds: KINDS, last: "end", onMessages, onLost });
   return { trouble, deleted };
 }
 

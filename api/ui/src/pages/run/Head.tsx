@@ -71,7 +71,7 @@ function Figures({ run }: { run: RunDetail }) {
       <Figure name="Generation" value={String(run.generation || "–")} more={run.attempt > 1 ? `attempt ${run.attempt}` : ""} />
       <Figure name="Goodput" value={percent(goodput?.goodput)} more={goodput?.steps_repeated ? `${count(goodput.steps_repeated)} steps repeated` : ""} />
       <Figure
-        name={run.ended ? "Took" : "Runs since"}
+        name={run.ended ? "Took" : "Runs for"}
         value={took === null ? "–" : duration(took)}
         more={left ? `${duration(left)} left` : run.ended ? `ended ${ago(run.ended, now)} ago` : ""}
       />
