@@ -28,7 +28,7 @@ MOST_IN_MEMORY: Final = 10_000
 _NAME: Final = "metrics"
 _BATCH: Final = 10_000
 _SAVED_EVERY: Final = 8192
-"""Records: what came since is read again after a restart, 5 microseconds each."""
+"""Records: what came since is read again after a restart, 7 microseconds each."""
 _TAIL: Final = 256
 """Bytes before the mark that must be what they were."""
 _MOMENT_S: Final = 0.02

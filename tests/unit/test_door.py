@@ -23,7 +23,8 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec(**content: Any) -> RunSpec:
-    return RunSpec.parse({"name": "otter", "command": "true", **content})
+    kind = {} if "task" in content else {"command": "true"}
+    return RunSpec.parse({"name": "otter", **kind, **content})
 
 
 def refused(content: RunSpec) -> list[str]:
@@ -54,7 +55,7 @@ def no_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
             for code in ({"pip": ["einops"]}, {"env": {"A": "1"}}, {"exclude": ["*.bin"]})
         ),
         (
-            {"log": {"mlflow": {}}},
+            {"task": "language_model", "log": {"mlflow": {}}},
             "log.mlflow: the package mlflow is not installed here: `pip install mlflow-skinny`",
         ),
         ({"code": {"working_dir": "nowhere"}}, "code.working_dir: nowhere is not a folder"),
@@ -67,6 +68,7 @@ def test_what_this_version_cannot_do_is_refused_in_one_sentence(part: dict[str, 
 def test_all_problems_are_named_at_once() -> None:
     sentences = refused(
         spec(
+            task="language_model",
             secrets=["TOKEN"],
             log={"tensorboard": True, "wandb": {}},
             code={"pip": ["einops"], "working_dir": "nowhere"},

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -56,7 +57,8 @@ async def _fill(service: InProcess) -> None:
 
 
 def operations() -> list[tuple[str, str]]:
-    paths = assembled(Path("nowhere")).app.openapi()["paths"]
+    with TemporaryDirectory() as folder:
+        paths = assembled(Path(folder)).app.openapi()["paths"]
     return [(method, path) for path, methods in paths.items() if path != ENDLESS for method in methods]
 
 
