@@ -69,7 +69,7 @@ export function optionsOf(
       { ...axis, size: AXIS, values: (_, values) => values.map((value) => (value === null ? "" : left(value))) },
     ],
     series: [
-      { label: "step", value: (_, value) => (value === null ? "–" : count(value)) },
+      { label: "step", value: (plot, value) => count(value ?? newest(plot.data[0])) },
       ...lines.map((line) => seriesOf(line, style)),
     ],
     hooks: {
@@ -92,8 +92,20 @@ function seriesOf(line: Line, style: ChartStyle): uPlot.Series {
       ? { show: true, size: 5, fill: line.color, stroke: line.color }
       : { show: !many && !line.stepped && !line.quiet, size: 4, fill: line.color },
     spanGaps: true,
-    value: (_, value) => (value === null || value === undefined ? "–" : `${number(value, 5)}${style.unit ? ` ${style.unit}` : ""}`),
+    // With no cursor on the chart: the newest one.
+    value: (plot, value, index, at) => {
+      const shown = at === null || at === undefined ? newest(plot.data[index] ?? []) : value;
+      return shown === null || shown === undefined ? "–" : `${number(shown, 5)}${style.unit ? ` ${style.unit}` : ""}`;
+    },
   };
+}
+
+function newest(values: ArrayLike<number | null | undefined>): number | null {
+  for (let at = values.length - 1; at >= 0; at--) {
+    const value = values[at];
+    if (value !== null && value !== undefined) return value;
+  }
+  return null;
 }
 
 function rangeOf(style: ChartStyle): uPlot.Scale.Range {
