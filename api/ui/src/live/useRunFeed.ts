@@ -4,7 +4,7 @@ import { useCallback, useRef, useState } from "react";
 import { API, runPath } from "../api/client";
 import { MAX_POINTS } from "../api/queries";
 import type { Run, RunDetail, RunEvent } from "../api/types";
-import { type Series, thinned, withPoints } from "../lib/series";
+import { type Series, withPoints } from "../lib/series";
 import { gathered, type Message, type News, withEvents, withStatus } from "./news";
 import { addToTail } from "./tails";
 import { useFeed } from "./useFeed";
@@ -68,14 +68,21 @@ function take(client: QueryClient, ref: string, id: string, news: News): void {
   }
   if (news.points.length) {
     addToTail(id, news.points);
-    client.setQueriesData<Series>({ queryKey: ["run", id, "metrics"] }, (old) => old && grown(old, news));
+    takePoints(client, id, news);
   }
   for (const part of news.stale) {
     void client.invalidateQueries({ queryKey: part === "run" ? ["run", ref] : ["run", id, part], exact: true });
   }
 }
 
-function grown(series: Series, news: News): Series {
-  const next = withPoints(series, news.points);
-  return next.step.length > 2 * MAX_POINTS ? thinned(next, MAX_POINTS) : next;
+function takePoints(client: QueryClient, id: string, news: News): void {
+  const queryKey = ["run", id, "metrics"];
+  let long = false;
+  client.setQueriesData<Series>({ queryKey }, (old) => {
+    const next = old && withPoints(old, news.points);
+    long ||= (next?.step.length ?? 0) > 2 * MAX_POINTS;
+    return next;
+  });
+  // The service thins all of them out evenly.
+  if (long) void client.invalidateQueries({ queryKey }, { cancelRefetch: false });
 }
