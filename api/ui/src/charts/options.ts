@@ -1,6 +1,7 @@
 /** How our charts look: uPlot's options from a few plain words. */
 import uPlot from "uplot";
 import { count, number, tick } from "../lib/format";
+import { newest } from "../lib/series";
 import { color } from "./colors";
 
 export interface Line {
@@ -100,14 +101,6 @@ function seriesOf(line: Line, style: ChartStyle): uPlot.Series {
   };
 }
 
-function newest(values: ArrayLike<number | null | undefined>): number | null {
-  for (let at = values.length - 1; at >= 0; at--) {
-    const value = values[at];
-    if (value !== null && value !== undefined) return value;
-  }
-  return null;
-}
-
 function rangeOf(style: ChartStyle): uPlot.Scale.Range {
   return (_plot, low, high) => {
     if (low === null || high === null) return [0, 1];
@@ -127,6 +120,8 @@ function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
   ctx.clip();
   ctx.font = `${10 * ratio}px ui-sans-serif, system-ui, sans-serif`;
   ctx.lineWidth = ratio;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   let free = Number.NEGATIVE_INFINITY;
   for (const mark of marks) {
     const x = Math.round(plot.valToPos(mark.x, "x", true));
