@@ -128,6 +128,7 @@ def test_every_spec_of_the_readme_is_valid() -> None:
     assert any(spec.command for spec in specs)
 
 
+@pytest.mark.slow
 def test_the_task_of_the_readme_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (*blocks("python"), *blocks("yaml")):
         if name:
@@ -146,6 +147,7 @@ def test_the_task_of_the_how_to_is_that_of_the_readme() -> None:
     assert named == [block for kind in ("python", "yaml") for block in blocks(kind) if block[0]]
 
 
+@pytest.mark.slow
 def test_the_task_of_the_examples_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT / "examples")])
     spec = load_spec(ROOT / "examples" / "digits.yaml")
