@@ -57,7 +57,7 @@ ui-test: $(UI)/src/api/schema.d.ts ## types and tests of the dashboard
 $(UI_READY): $(UI)/package-lock.json
 	@command -v npm >/dev/null || { \
 	    echo "The dashboard is built with npm, and none was found: install Node.js 20.19, or 22.12 or later." >&2; exit 1; }
-	@echo "==> the dashboard's packages"; npm --prefix $(UI) ci --silent --no-audit --no-fund
+	@echo "==> the dashboard's packages"; npm --prefix $(UI) ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 # The types of the dashboard are those of the service as it is.
