@@ -2,11 +2,16 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv dashboard demo check test test-all bench chaos clean
+.PHONY: help venv dashboard demo ui ui-test check test test-all bench chaos clean docs docs-serve
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.ready-bench
+DOCS_READY := .venv/.ready-docs
+UI := api/ui
+UI_READY := $(UI)/node_modules/.ready
+UI_BUILT := api/ui_dist/index.html
+UI_SOURCES := $(shell find $(UI)/src $(UI)/public $(UI)/*.html $(UI)/*.ts $(UI)/*.json -type f -not -name openapi.json)
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +44,27 @@ dashboard:
 demo: $(READY) dashboard ## a real run with a kill in the middle, and its summary
 	@$(BIN)/tumbler demo
 
+ui: $(UI_BUILT) ## build the dashboard that the service shows at /
+
+$(UI_BUILT): $(UI)/src/api/schema.d.ts $(UI_SOURCES)
+	@echo "==> types of the dashboard"; npm --prefix $(UI) run --silent check
+	@echo "==> the dashboard"; npm --prefix $(UI) run --silent build
+
+ui-test: $(UI)/src/api/schema.d.ts ## types and tests of the dashboard
+	@npm --prefix $(UI) run --silent check
+	@npm --prefix $(UI) run --silent test
+
+$(UI_READY): $(UI)/package-lock.json
+	@command -v npm >/dev/null || { \
+	    echo "The dashboard is built with npm, and none was found: install Node.js 20.19, or 22.12 or later." >&2; exit 1; }
+	@echo "==> the dashboard's packages"; npm --prefix $(UI) ci --silent --no-audit --no-fund
+	@touch $@
+
+# The types of the dashboard are those of the service as it is.
+$(UI)/src/api/schema.d.ts: $(READY) $(UI_READY) $(wildcard api/service/*.py api/service/routes/*.py)
+	@$(BIN)/python -m api.schema > $(UI)/openapi.json
+	@npm --prefix $(UI) run --silent types
+
 check: $(READY) ## format, lint, types, layers and all unit tests but the slow ones, in under a minute
 	@echo "==> format and lint"; $(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy --no-error-summary
@@ -49,7 +75,8 @@ test: dashboard check ## check, then the tests that start Ray but for the longes
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long"
 
-test-all: dashboard check ## check, then all tests that start Ray; what CI runs
+test-all: dashboard check docs ## check, the documents, then all tests that start Ray; what CI runs
+	@if command -v npm >/dev/null; then echo "==> tests of the dashboard"; $(MAKE) --no-print-directory ui-test; fi
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
 
@@ -61,6 +88,18 @@ bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers
 	    echo "==> $$name"; $(BIN)/python -m benchmarks "$$name" --json; \
 	done
 
+$(DOCS_READY): $(READY)
+	@echo "==> mkdocs"; $(BIN)/pip install -q -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_READY) ## write the pages that come from the code, and build all of them into site/
+	@for page in spec cli rest errors; do $(BIN)/python docs/make_$${page}_page.py; done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict && echo "==> site/index.html"
+
+docs-serve: $(DOCS_READY) ## show the documents at http://127.0.0.1:8001 while you edit them
+	@$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
+
 clean: ## remove what the targets above made
-	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf api/ui_dist api/ui/node_modules api/ui/openapi.json api/ui/src/api/schema.d.ts
+	rm -rf .venv build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -109,8 +109,10 @@ def _import(reference: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]
+        where = "; it is looked for in code.working_dir" if missing else ""
         raise _problem(
-            f"cannot import the module {module_name!r}: {type(error).__name__}: {error}"
+            f"cannot import the module {module_name!r}: {type(error).__name__}: {error}{where}"
         ) from error
     try:
         return attrgetter(class_name)(module)

@@ -53,10 +53,11 @@ def ls(
         found.append({"created": created, **content_of(run, state)})
         rows.append((state.run, state.status, _progress(state), number(state.metrics.get("loss")), created))
     order = sorted(range(len(found)), key=lambda index: found[index]["created"], reverse=True)[:limit]
+    chosen = " is like that" if status or label or queue else " yet"
     columns = Columns(
         ("name", "status", "step", "loss", "created"),
         [rows[index] for index in order],
-        empty=f"there are no such runs in {folder}; start one with `tumbler run`",
+        empty=f"no run in {folder}{chosen}; start one with `tumbler run -f run.yaml`",
     )
     put([found[index] for index in order], columns, output)
 
@@ -112,7 +113,8 @@ def _list_served(service: Client, output: Format, limit: int, **conditions: Any)
     if output is Format.TABLE:
         runs = with_reasons(service, runs)
     rows = [row_of(run) for run in runs]
-    empty = "there are no such runs; start one with `tumbler submit -f run.yaml`"
+    chosen = " is like that" if any(conditions.values()) else " yet"
+    empty = f"no run{chosen}; start one with `tumbler submit -f run.yaml`"
     put([run.content() for run in runs], Columns(LIST_COLUMNS, rows, empty=empty), output)
 
 

@@ -32,10 +32,10 @@ def _runs_in(storage: Path) -> list[Path]:
 
 
 def _not_found(name: str, storage: Path | None, known: list[str]) -> RunNotFound:
-    if storage is None:
+    if storage is None or "/" in name:
         return RunNotFound(
             f"{name} is not a run directory, it holds no {RECORD_NAME}", hint="give the path of a run"
         )
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else ""
+    hint = f"did you mean '{close[0]}'?" if close else "`tumbler ls` lists those that there are"
     return RunNotFound(f"there is no run '{name}' in {storage}", hint=hint)

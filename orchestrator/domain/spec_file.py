@@ -74,7 +74,8 @@ def _text_of(path: Path) -> str:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise SpecError([Problem("", "there is no such file", str(path))]) from None
+        hint = "`tumbler init` writes a spec to start from"
+        raise SpecError([Problem("", f"there is no file {path}")], hint=hint) from None
     except OSError as error:
         raise SpecError([Problem("", f"cannot be read: {error.strerror}", str(path))]) from error
     if len(content) > LARGEST_FILE:

@@ -30,7 +30,7 @@ def lease_lost() -> LeaseLost:
 
 def no_run(reference: str, near: Collection[str] = ()) -> RunNotFound:
     close = difflib.get_close_matches(reference, near, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else ""
+    hint = f"did you mean '{close[0]}'?" if close else "`tumbler ls` lists those that there are"
     return RunNotFound(f"there is no run '{reference}'", hint=hint)
 
 

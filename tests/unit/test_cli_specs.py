@@ -93,4 +93,7 @@ def test_a_run_with_a_wrong_spec_is_refused_before_anything_starts(
 
 def test_a_spec_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "-f", "nowhere.yaml"]) == 3
-    assert capsys.readouterr().err.splitlines()[-1] == "nowhere.yaml there is no such file"
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "there is no file nowhere.yaml",
+        "`tumbler init` writes a spec to start from",
+    ]

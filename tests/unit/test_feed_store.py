@@ -33,6 +33,7 @@ def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     st.integers(1, 20),
     st.integers(1, 20),
 )
+@pytest.mark.slow
 def test_packed_rows_depend_neither_on_blocks_nor_on_segments(
     sizes: list[int], contents: list[bytes], context: int, rows_per_segment: int
 ) -> None:
@@ -52,6 +53,7 @@ def test_packed_rows_depend_neither_on_blocks_nor_on_segments(
 
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=4), st.integers(3, 900))
+@pytest.mark.slow
 def test_segments_of_rows_are_the_same_bytes_whatever_the_blocks(sizes: list[int], num_rows: int) -> None:
     rows = [
         {"n": n if n % 7 else None, "s": "x" * (n % 5), "v": [n, n + 1], "d": {"x": n / 2 if n % 3 else None}}

@@ -123,8 +123,11 @@ def test_a_run_that_is_not_there_is_one_sentence_with_a_guess(tmp_path: Path) ->
     with pytest.raises(RunNotFound, match="no run 'brave-oter' in") as caught:
         RunDirectory.open("brave-oter", tmp_path)
     assert caught.value.hint == "did you mean 'brave-otter'?"
-    with pytest.raises(RunNotFound, match="no run 'x' in"):
+    with pytest.raises(RunNotFound, match="no run 'x' in") as caught:
         RunDirectory.open("x", tmp_path / "nowhere")
+    assert caught.value.hint == "`tumbler ls` lists those that there are"
+    with pytest.raises(RunNotFound, match="runs/x is not a run directory"):
+        RunDirectory.open("runs/x", tmp_path)
     with pytest.raises(RunNotFound, match="is not a run directory"):
         RunDirectory.open(tmp_path)
 

@@ -220,8 +220,11 @@ def test_a_file_is_loaded_whatever_its_byte_order_mark(tmp_path: Path) -> None:
     assert load_spec(path, ["priority=3"]).priority == 3
 
 
-def _write_nothing(path: Path) -> None:
-    assert not path.exists()
+def test_a_file_that_is_not_there_is_named_with_a_way_to_one(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path / "run.yaml")
+    assert str(caught.value) == f"there is no file {tmp_path / 'run.yaml'}"
+    assert "tumbler init" in caught.value.hint
 
 
 def _write_latin_1(path: Path) -> None:
@@ -235,7 +238,6 @@ def _write_too_much(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "end"),
     [
-        (_write_nothing, "run.yaml there is no such file"),
         (_write_latin_1, "run.yaml:2 expected text in UTF-8, got other bytes"),
         (_write_too_much, "run.yaml expected at most 1048576 bytes, got more"),
         (Path.mkdir, "run.yaml cannot be read: Is a directory"),

@@ -36,6 +36,7 @@ def eventually(look: Callable[[], bool], patience_s: float = 50.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_the_process_follows_a_run_through_its_attempts_and_ends(tmp_path: Path) -> None:
     recorded = RecordedRun(tmp_path, log={"tensorboard": True})
     run = recorded.run
