@@ -5,7 +5,7 @@ It lives in the controller, so that no worker's death can tear a record; every r
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +29,17 @@ class Recorder:
     """Everything here is quick (a buffered line, at most a small file), so it may run inside the control
     loop."""
 
-    def __init__(self, run: RunDirectory, *, global_batch: int, link_every: int):
+    def __init__(
+        self,
+        run: RunDirectory,
+        *,
+        global_batch: int,
+        link_every: int,
+        on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
+    ):
+        """`on_event` hears each event when it is on record."""
         self._run = run
+        self._on_event = on_event
         self._global_batch = global_batch
         self._link_every = link_every
         self._plan: Plan | None = None
@@ -58,8 +67,10 @@ class Recorder:
     def event(self, kind: EventKind, message: str, **facts: Any) -> None:
         if kind in (EventKind.REPLICA_CORRUPTED, EventKind.REPLICAS_DIFFER):
             self._distrusted = True
-        self._events.append(event(kind, message, attempt=self.state.attempt, **facts))
+        happened = event(kind, message, attempt=self.state.attempt, **facts)
+        self._events.append(happened)
         self._flush(self._events)
+        self._on_event(happened)
 
     def move(
         self, status: RunStatus, *, reason: EndReason | None = None, message: str = "", **facts: Any

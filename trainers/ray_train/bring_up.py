@@ -80,7 +80,7 @@ class WorkerStarter:
     async def _live(self, worker_id: str, actor: Any, metadata: Any, begun: list[Any]) -> None:
         """Tell how a worker comes and goes, as its own calls say."""
         try:
-            self.tell(Started(worker_id, await metadata))
+            self.tell(Started(worker_id, actor._actor_id.hex(), await metadata))
             await asyncio.gather(*begun)
             said = await actor.wait_warm.remote()
             if isinstance(said, WorkerProfile):

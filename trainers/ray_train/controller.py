@@ -41,6 +41,7 @@ from trainers.ray_train.internals import (
 from trainers.ray_train.lease import Lease
 from trainers.ray_train.lookout import Lookout, standing_orders, wishes
 from trainers.ray_train.reports import ReportDesk
+from trainers.ray_train.train_tab import train_tab_of
 from trainers.ray_train.worker_group import ElasticWorkerGroup
 from trainers.recorder import Recorder
 from trainers.tracking.starting import start_tracking
@@ -91,14 +92,22 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
     _worker_group: ElasticWorkerGroup | None
 
     def __init__(
-        self, *, train_run_context: TrainRunContext, train_fn_ref: ObjectRefWrapper, **arguments: Any
+        self,
+        *,
+        train_run_context: TrainRunContext,
+        train_fn_ref: ObjectRefWrapper,
+        train_tab: bool,
+        **arguments: Any,
     ) -> None:
+        """`train_tab`: whether Ray's Train tab is to show the attempt."""
         job: WorkerJob = train_run_context.train_loop_config["job"]
         self._job = job
+        self._train_tab = train_tab_of(job, train_run_context, wanted=train_tab)
         self._recorder = Recorder(
             RunDirectory(job.run_folder),
             global_batch=job.spec.train.global_batch,
             link_every=job.spec.checkpoint.links_every,
+            on_event=self._train_tab.hear,
         )
         self._recorder.move(RunStatus.STARTING)
         self._recorder.event(
@@ -164,6 +173,7 @@ class ElasticTrainController(TrainController):  # type: ignore[misc]
     async def _live(self) -> None:
         watch = asyncio.create_task(self._watch()) if self._job.detached else None
         await self.run()
+        await self._train_tab.close(self.get_training_failed_error())
         if watch is None:
             return
         watch.cancel()

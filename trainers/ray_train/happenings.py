@@ -28,6 +28,8 @@ class Started:
     """The process of a worker runs."""
 
     worker_id: str
+    actor_id: str
+    """By which Ray knows its actor."""
     where: ActorMetadata
 
 

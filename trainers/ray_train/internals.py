@@ -7,6 +7,8 @@ used and what is expected of it, and fails with a clear message where another Ra
 from typing import Final
 
 import ray
+from ray._private.ray_constants import env_bool
+from ray.train.constants import RAY_TRAIN_ENABLE_STATE_TRACKING
 from ray.train.v2._internal.callbacks.metrics import ControllerMetricsCallback
 from ray.train.v2._internal.callbacks.user_callback import UserCallbackHandler
 from ray.train.v2._internal.constants import (
@@ -33,6 +35,10 @@ from ray.train.v2._internal.execution.training_report import _TrainingReport as 
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2._internal.execution.worker_group.state import WorkerGroupContext
 from ray.train.v2._internal.execution.worker_group.worker import ActorMetadata, RayTrainWorker
+from ray.train.v2._internal.logging.logging import get_train_application_controller_log_path
+from ray.train.v2._internal.state import schema as train_schema
+from ray.train.v2._internal.state.state_actor import TrainStateActor, get_or_create_state_actor
+from ray.train.v2._internal.state.state_manager import TrainStateManager
 from ray.train.v2._internal.util import ObjectRefWrapper, bundle_to_remote_args
 
 from orchestrator.domain.errors import ClusterUnavailable
@@ -49,6 +55,16 @@ def draining_nodes() -> dict[str, int]:
     Blocks for a question to the GCS.
     """
     return dict(ray._private.state.state.get_draining_nodes())
+
+
+def has_dashboard() -> bool:
+    """Whether this Ray has one. Blocks for a question to the GCS."""
+    return bool(ray._private.services.get_webui_url_from_internal_kv())
+
+
+def train_tab_wanted() -> bool:
+    """Ray's own variable, which is off by default there and on here."""
+    return bool(env_bool(RAY_TRAIN_ENABLE_STATE_TRACKING, True))
 
 
 def check_ray_version(version: str = ray.__version__) -> None:
@@ -81,6 +97,8 @@ __all__ = [
     "TrainControllerLoopIterationResult",
     "TrainControllerState",
     "TrainRunContext",
+    "TrainStateActor",
+    "TrainStateManager",
     "TrainingReport",
     "UserCallbackHandler",
     "WorkerGroup",
@@ -89,5 +107,10 @@ __all__ = [
     "check_ray_version",
     "draining_nodes",
     "get_env_vars_to_propagate",
+    "get_or_create_state_actor",
+    "get_train_application_controller_log_path",
     "get_train_context",
+    "has_dashboard",
+    "train_schema",
+    "train_tab_wanted",
 ]

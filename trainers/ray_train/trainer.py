@@ -21,6 +21,7 @@ from trainers.ray_train.internals import (
     UserCallbackHandler,
     check_ray_version,
     get_env_vars_to_propagate,
+    train_tab_wanted,
 )
 from trainers.ray_train.worker import train_loop_per_worker
 
@@ -74,6 +75,7 @@ class ElasticTorchTrainer(TorchTrainer):  # type: ignore[misc]
             label_selector={ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()},
             runtime_env={"env_vars": get_env_vars_to_propagate()} if get_env_vars_to_propagate() else None,
         )(ElasticTrainController)
+        arguments["train_tab"] = train_tab_wanted()
         arguments["scaling_policy"] = TargetScalingPolicy(self.scaling_config)
         controller = actor_cls.options(
             name=controller_name(name),

@@ -191,6 +191,9 @@ class ElasticWorkerGroup(WorkerGroup):  # type: ignore[misc]
             worker=started.worker_id,
             pid=where.pid,
             node_id=where.node_id,
+            node_ip=where.node_ip,
+            actor_id=started.actor_id,
+            gpu_ids=[int(device) for device in where.gpu_ids],
         )
         if self._farewells.turned_away(started.worker_id):
             self._guards.vigil.gone(started.worker_id)
