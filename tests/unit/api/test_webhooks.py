@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,12 @@ async def test_what_is_refused_is_told_again_under_its_id_and_in_order(
     assert 'tumbler_webhook_deliveries_total{outcome="delivered",webhook="default"} 2.0' in world.text()
 
 
+def told(world: World) -> Mapping[str, int]:
+    """Run id -> the newest event that was told, on the disk."""
+    standing = read_standing(standing_path(world.home, "default"))
+    return standing.done if standing is not None else {}
+
+
 async def test_a_service_that_dies_loses_nothing_and_what_happens_meanwhile_is_told(
     world: World, receiver: Receiver
 ) -> None:
@@ -171,6 +177,8 @@ async def test_a_service_that_dies_loses_nothing_and_what_happens_meanwhile_is_t
     await world.happens(other, EventKind.RUN_SUBMITTED)
     async with world.service(hook(receiver)):
         await eventually(lambda: len(receiver.taken) == 3)
+        # A service that ends before it has written down what was taken tells it again.
+        await eventually(lambda: told(world) == {run.id: 2, other.id: 1})
     assert sorted(receiver.taken) == ["id-otter.1", "id-otter.2", "id-owl.1"]
     async with world.service(hook(receiver)):  # and nothing twice
         await asyncio.sleep(0.3)
