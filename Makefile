@@ -2,11 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv dashboard demo check test test-all bench chaos clean
+.PHONY: help venv dashboard demo ui ui-test check test test-all bench chaos clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.ready-bench
+UI := api/ui
+UI_READY := $(UI)/node_modules/.ready
+UI_BUILT := api/ui_dist/index.html
+UI_SOURCES := $(shell find $(UI)/src $(UI)/public $(UI)/*.html $(UI)/*.ts $(UI)/*.json -type f -not -name openapi.json)
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +43,27 @@ dashboard:
 demo: $(READY) dashboard ## a real run with a kill in the middle, and its summary
 	@$(BIN)/tumbler demo
 
+ui: $(UI_BUILT) ## build the dashboard that the service shows at /
+
+$(UI_BUILT): $(UI)/src/api/schema.d.ts $(UI_SOURCES)
+	@echo "==> types of the dashboard"; npm --prefix $(UI) run --silent check
+	@echo "==> the dashboard"; npm --prefix $(UI) run --silent build
+
+ui-test: $(UI)/src/api/schema.d.ts ## types and tests of the dashboard
+	@npm --prefix $(UI) run --silent check
+	@npm --prefix $(UI) run --silent test
+
+$(UI_READY): $(UI)/package-lock.json
+	@command -v npm >/dev/null || { \
+	    echo "The dashboard is built with npm, and none was found: install Node.js 20.19, or 22.12 or later." >&2; exit 1; }
+	@echo "==> the dashboard's packages"; npm --prefix $(UI) ci --silent --no-audit --no-fund
+	@touch $@
+
+# The types of the dashboard are those of the service as it is.
+$(UI)/src/api/schema.d.ts: $(READY) $(UI_READY) $(wildcard api/service/*.py api/service/routes/*.py)
+	@$(BIN)/python -m api.schema > $(UI)/openapi.json
+	@npm --prefix $(UI) run --silent types
+
 check: $(READY) ## format, lint, types, layers and all unit tests but the slow ones, in under a minute
 	@echo "==> format and lint"; $(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy --no-error-summary
@@ -62,5 +87,6 @@ bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers
 	done
 
 clean: ## remove what the targets above made
+	rm -rf api/ui_dist api/ui/node_modules api/ui/openapi.json api/ui/src/api/schema.d.ts
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+/** Keeps what the page knows of one run up to date by its stream. */
+import { type QueryClient, useQueryClient } from "@tanstack/react-query";
+import { useCallback, useRef, useState } from "react";
+import { API, runPath } from "../api/client";
+import { MAX_POINTS } from "../api/queries";
+import type { Run, RunDetail, RunEvent } from "../api/types";
+import { type Series, thinned, withPoints } from "../lib/series";
+import { gathered, type Message, type News, withEvents, withStatus } from "./news";
+import { addToTail } from "./tails";
+import { useFeed } from "./useFeed";
+
+const KINDS = ["status", "event", "worker", "metric", "trouble", "end"] as const;
+
+export function eventsKey(id: string) {
+  return ["run", id, "events"] as const;
+}
+
+/** `ref` is what the page asked for the run by. */
+export function useRunFeed(ref: string, run: Run | undefined): { trouble: string | null; deleted: boolean } {
+  const client = useQueryClient();
+  const [trouble, setTrouble] = useState<string | null>(null);
+  const [deleted, setDeleted] = useState(false);
+  const start = useStart(run);
+  const onMessages = useCallback(
+    (messages: Message[]) => {
+      if (!run) return;
+      const news = gathered(messages);
+      take(client, ref, run.id, news);
+      if (news.trouble) setTrouble(news.trouble);
+      if (news.deleted) setDeleted(true);
+    },
+    [client, ref, run?.id],
+  );
+  const url = run ? `${API}${runPath(run.id, `/stream?since=0.${start}`)}` : null;
+  // It may be that the run is gone, and not the service: then the page must hear of it.
+  const onLost = useCallback(() => void client.invalidateQueries({ queryKey: ["run", ref], exact: true }), [client, ref]);
+  useFeed({ url, kinds: KINDS, last: "end", onMessages, onLost });
+  return { trouble, deleted };
+}
+
+/**
+ * From where in the metrics journal to listen: step n is its n-th record or a later one, so all before the step that
+ * the run had when the page was opened are in the answer of /metrics, and only those that follow are sent.
+ */
+function useStart(run: Run | undefined): number {
+  const known = useRef<{ id: string; step: number } | null>(null);
+  if (run && known.current?.id !== run.id) known.current = { id: run.id, step: run.step };
+  return known.current?.step ?? 0;
+}
+
+function take(client: QueryClient, ref: string, id: string, news: News): void {
+  if (news.status) client.setQueryData<RunDetail>(["run", ref], (old) => withStatus(old, news.status));
+  if (news.events.length) {
+    client.setQueryData<RunEvent[]>(eventsKey(id), (old = []) => withEvents(old, news.events));
+  }
+  if (news.points.length) {
+    addToTail(id, news.points);
+    client.setQueriesData<Series>({ queryKey: ["run", id, "metrics"] }, (old) => old && grown(old, news));
+  }
+  for (const part of news.stale) {
+    void client.invalidateQueries({ queryKey: part === "run" ? ["run", ref] : ["run", id, part], exact: true });
+  }
+}
+
+function grown(series: Series, news: News): Series {
+  const next = withPoints(series, news.points);
+  return next.step.length > 2 * MAX_POINTS ? thinned(next, MAX_POINTS) : next;
+}
