@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from api.webhooks.wish import Webhook
 from orchestrator.domain.errors import SpecError, TumblerError
 from orchestrator.domain.run_directory import storage_path
 from orchestrator.scheduling.policy import Policy, Surplus
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     """For so long after its number of workers changed, a run keeps its surplus unless it is worth twice as
     much elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    webhooks: tuple[Webhook, ...] = ()
+    """Who is told of events: `[[webhooks]]` tables of the settings file. Secrets are never passed on."""
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
@@ -99,6 +102,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, InitSettingsSource(settings_cls, _file_values())
+
+    @field_validator("webhooks")
+    @classmethod
+    def _apart(cls, webhooks: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+        names = [webhook.name for webhook in webhooks]
+        if len(set(names)) < len(names):
+            raise ValueError("expected another name for each webhook")
+        return webhooks
 
     @field_validator("home")
     @classmethod
@@ -167,6 +178,15 @@ class Settings(BaseSettings):
         return self.home / "service.json"
 
 
+def check_keys(settings: Settings) -> None:
+    """Whether each webhook can be signed for, in this process. Raises SettingsError."""
+    for webhook in settings.webhooks:
+        try:
+            webhook.key()
+        except ValueError as error:
+            raise SettingsError(f"webhook {webhook.name}: {error}") from None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach it; names are not looked up."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -198,6 +218,9 @@ def _check_url(url: str) -> None:
 def _sentence(error: ValidationError, flags: dict[str, Any]) -> str:
     found = error.errors(include_url=False)[0]
     name, value = str(found["loc"][0]), found["input"]
+    if name == "webhooks":  # whose values may be secrets
+        where = ".".join(str(part) for part in found["loc"][1:])
+        return f"{_source(name, flags)}: {where + ': ' if where else ''}{found['msg']}"
     cause = found.get("ctx", {}).get("error")
     why = str(cause) if cause is not None else found["msg"][:1].lower() + found["msg"][1:]
     if found["type"] == "extra_forbidden":

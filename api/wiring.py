@@ -22,7 +22,8 @@ from api.service.parts import Parts
 from api.service.point_keeper import keep_points
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
-from api.settings import Settings
+from api.settings import Settings, check_keys
+from api.webhooks.announcer import Announcer
 from orchestrator.controllers.reconciler import Reconciler
 from orchestrator.domain.disk import storage_errors
 from orchestrator.ports.cluster import Cluster
@@ -46,6 +47,7 @@ class Service:
     reconciler: Reconciler
     runs: RunService
     bulletin: Bulletin
+    announcer: Announcer
     points: PointCache
     app: FastAPI = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Service:
     async def life(self, app: FastAPI) -> AsyncIterator[None]:
         """Acts while the block runs, and puts everything away after it."""
         self._start(self.reconciler.run(), "reconciler")
+        self._start(self.announcer.run(), "announcer")
         self._start(keep_points(self.record, self.points), "points")
         if self.settings.ray_address in OF_THE_HOME:
             self._start(keep_head(self.settings.home), "keeper")
@@ -78,7 +81,8 @@ class Service:
 
 
 def build(settings: Settings) -> Service:
-    """Opens the record, which may have to be migrated first. Raises StorageError."""
+    """Opens the record, which may have to be migrated first. Raises StorageError, SettingsError."""
+    check_keys(settings)
     with storage_errors("create", settings.home):
         settings.home.mkdir(parents=True, exist_ok=True)
     return assemble(
@@ -99,15 +103,23 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         files,
         holder=holder,
         packages=settings.packages,
-        on_change=bulletin.changed,
+        on_change=lambda run_id: changed(run_id),
         policy=settings.scheduling,
         retention_days=settings.retention_days,
     )
     reconciler.round_took = gauges.round_took
 
+    announcer = Announcer(
+        settings.webhooks, record, settings.home, gauges, lambda: service.reconciling and reconciler.leads
+    )
+
+    def changed(run_id: str) -> None:
+        bulletin.changed(run_id)
+        announcer.changed(run_id)
+
     def wake(run_id: str) -> None:
         reconciler.wake()
-        bulletin.changed(run_id)
+        changed(run_id)
 
     def cluster_changed() -> None:
         reconciler.wake()
@@ -115,7 +127,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
 
     runs = RunService(record, wake=wake)
     points = PointCache(settings.home / "cache" / "points")
-    service = Service(settings, record, cluster, reconciler, runs, bulletin, points)
+    service = Service(settings, record, cluster, reconciler, runs, bulletin, announcer, points)
     parts = Parts(
         record=record,
         runs=runs,

@@ -16,6 +16,7 @@ from api.cli.doctor import Finding, Verdict
 from api.cli.machine import Machine, ThisMachine
 from api.cli.output import size
 from api.settings import Settings
+from api.webhooks.standing import read_standing, standing_path
 from cluster.leftovers import find_leftovers
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory
@@ -193,6 +194,7 @@ def service_and_head() -> Iterator[Finding]:
     machine = ThisMachine(settings)
     yield service(machine, settings.url)
     yield head(machine)
+    yield from (webhook(settings.home, wish.name) for wish in settings.webhooks)
 
 
 def service(machine: Machine, url: str | None) -> Finding:
@@ -218,6 +220,20 @@ def head(machine: Machine) -> Finding:
     if machine.head_is_gone():
         return Finding("head", Verdict.PROBLEM, "it died", "`tumbler up` starts another")
     return Finding("head", Verdict.OK, "none runs here; `tumbler up` starts one")
+
+
+def webhook(home_folder: Path, name: str) -> Finding:
+    """Whether a receiver takes what it is told, by what the service wrote down last."""
+    try:
+        known = read_standing(standing_path(home_folder, name))
+    except StorageError as error:
+        return Finding(f"webhook {name}", Verdict.PROBLEM, error.message, "restore or remove that file")
+    if known is None:
+        return Finding(f"webhook {name}", Verdict.OK, "told nothing yet: no service has run with it")
+    if known.failing is None:
+        return Finding(f"webhook {name}", Verdict.OK, "takes what it is told")
+    found = f"takes nothing since {known.failing.since}: {known.failing.why}"
+    return Finding(f"webhook {name}", Verdict.WARNING, found, "mend the receiver; nothing it missed is lost")
 
 
 def _requirement(name: str) -> str:

@@ -198,7 +198,9 @@ def _standing(settings: Settings, record: ServiceRecord, dashboard: str, *, alre
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings as the service's own process will find them, wherever they came from."""
-    given = {name: str(getattr(settings, name)) for name in Settings.model_fields if name != "url"}
+    # The service reads who is to be told from the settings file itself: a secret is in no environment.
+    own = Settings.model_fields.keys() - {"url", "webhooks"}
+    given = {name: str(getattr(settings, name)) for name in Settings.model_fields if name in own}
     return {f"TUMBLER_{name.upper()}": value for name, value in given.items()}
 
 

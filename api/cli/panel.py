@@ -6,6 +6,7 @@ from typing import Final
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.console import Group as Rows
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -77,7 +78,8 @@ def panel(story: Story, width: int = 100, height: int = 8) -> Panel:
     facts.add_row("metrics", Text("  ".join(f"{name} {number(value)}" for name, value in shown.items())))
     parts: list[RenderableType] = [facts]
     if run.total_steps:
-        parts.append(ProgressBar(total=run.total_steps, completed=story.step))
+        # A bar alone has no end of line, and what follows would be lost beside it.
+        parts.append(Padding(ProgressBar(total=run.total_steps, completed=story.step), 0))
     lines = drawn(story.curve.points, width - _FRAME, height)
     if lines:
         parts += [Text("loss", style="bold"), Text("\n".join(lines), style="cyan", no_wrap=True)]

@@ -110,13 +110,13 @@ def _progress(state: RunState) -> str:
 def _list_served(service: Client, output: Format, limit: int, **conditions: Any) -> None:
     runs = list(service.runs(limit=limit, **conditions))
     if output is Format.TABLE:
-        runs = _with_reasons(service, runs)
+        runs = with_reasons(service, runs)
     rows = [row_of(run) for run in runs]
     empty = "there are no such runs; start one with `tumbler submit -f run.yaml`"
     put([run.content() for run in runs], Columns(LIST_COLUMNS, rows, empty=empty), output)
 
 
-def _with_reasons(service: Client, runs: list[RunInfo]) -> list[RunInfo]:
+def with_reasons(service: Client, runs: list[RunInfo]) -> list[RunInfo]:
     """Lists do not say what a run waits for; of the first few it is worth asking."""
     asked = {run.id for run in runs if run.status == RunStatus.QUEUED and run.wait is None}
     asked = set(sorted(asked)[:_REASONS_ASKED])

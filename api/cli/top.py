@@ -19,6 +19,7 @@ from api.cli.output import Format, duration, number, put
 from api.cli.places import need_service
 from api.cli.progress import Pace
 from api.cli.queues import amounts
+from api.cli.runs import with_reasons
 from api.cli.served_runs import age, progress_of, workers_of
 from api.client import Client
 from api.client_types import NodeInfo, RunInfo
@@ -28,6 +29,7 @@ from orchestrator.domain.status import RunStatus
 
 _MOST_RUNS: Final = 500
 _MOST_WAITING: Final = 20
+_WIDEST: Final = 24
 _SAMPLE_S: Final = 1.0
 _AWAY_S: Final = 120.0
 _RUN_COLUMNS: Final = ("run", "status", "queue", "step", "step/s", "loss", "workers", "eta", "age", "why")
@@ -96,6 +98,7 @@ def look_at(service: Client) -> Look:
     """Raises ServiceUnreachable. Of a cluster that is away there are no nodes."""
     active = list(service.runs(status=sorted(ACTIVE), limit=_MOST_RUNS))
     waiting = list(service.runs(status=RunStatus.QUEUED, sort="created", limit=_MOST_WAITING))
+    waiting = with_reasons(service, waiting)
     seats: dict[str, list[str]] = {}
     for run in active:
         for worker in service.workers(run.id) if run.workers.now else ():
@@ -171,8 +174,11 @@ def _live(service: Client, every_s: float) -> None:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name.upper(), overflow="ellipsis", no_wrap=True)
+    for index, name in enumerate(columns):
+        widest = max(len(name), *(len(str(row[index] or "")) for row in rows)) if rows else len(name)
+        # The last column, which may hold a sentence, takes what the others leave.
+        least = min(widest, _WIDEST) if index < len(columns) - 1 else None
+        table.add_column(name.upper(), overflow="ellipsis", no_wrap=True, min_width=least)
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     return table

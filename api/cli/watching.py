@@ -90,7 +90,7 @@ def _followed(service: Client, run: RunInfo, view: View) -> RunInfo:
     try:
         return follow_run(service, run, view, last_id=_begin(service, run), workers=service.workers(run.id))
     except KeyboardInterrupt:
-        tell(f"run {run.name} trains on; come back with `tumbler watch {run.name}`")
+        tell(f"left run {run.name} to go on; come back with `tumbler watch {run.name}`")
         raise
 
 

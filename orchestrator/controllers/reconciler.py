@@ -85,6 +85,11 @@ class Reconciler:
         self._woken.set()
 
     @property
+    def leads(self) -> bool:
+        """Whether this service acts on its record, and no other one."""
+        return self._token is not None
+
+    @property
     def cluster_trouble(self) -> str | None:
         """Why Ray is away; None while it answers."""
         return self._watch.trouble

@@ -19,6 +19,7 @@ from api.cli.checkup import (
 )
 from api.cli.doctor import Finding, Verdict
 from api.cli.main import main
+from api.webhooks.standing import Failing, Standing, standing_path, write_standing
 from cluster.processes import WorkerProcess
 from tests.unit.recorded_run import finished_run
 
@@ -101,3 +102,16 @@ def test_processes_of_ended_runs_are_found(monkeypatch: pytest.MonkeyPatch, tmp_
     assert leftovers(tmp_path).verdict is Verdict.OK
     monkeypatch.setattr(WorkerProcess, "is_here", lambda process: process.pid == 12)
     assert leftovers(tmp_path).fix == "kill 12"
+
+
+def test_a_webhook_that_takes_nothing_is_named_with_since_when_and_why(tmp_path: Path) -> None:
+    assert checkup.webhook(tmp_path, "ops").verdict is Verdict.OK
+    failing = Failing(since="2026-01-31T00:00:00.000Z", why="it answered 500", run="otter")
+    for standing, verdict in (
+        (Standing(floor="2026-01-31", failing=failing), Verdict.WARNING),
+        (Standing(floor="2026-01-31"), Verdict.OK),
+    ):
+        write_standing(standing_path(tmp_path, "ops"), standing)
+        found = checkup.webhook(tmp_path, "ops")
+        assert found.verdict is verdict
+        assert ("it answered 500" in found.found) is (verdict is Verdict.WARNING)

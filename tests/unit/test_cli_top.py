@@ -37,6 +37,7 @@ def rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRest:
             {"runs": [waiting], "next_cursor": None},
         ]
     rest.on("GET", "/runs", *looks)
+    rest.on("GET", "/runs/id-owl", waiting)
     return rest
 
 
@@ -69,9 +70,14 @@ def test_a_cluster_that_is_away_is_said(rest: FakeRest, capsys: pytest.CaptureFi
     assert "Ray does not answer" in capsys.readouterr().out
 
 
-def test_what_a_service_tells_cannot_upset_the_terminal_and_fits_it() -> None:
-    run = RunInfo.model_validate(run_json("otter", wait={"why": "x" * 500}))
+def test_a_long_sentence_takes_no_room_from_the_other_columns() -> None:
+    run = RunInfo.model_validate(run_json("brave-otter", "QUEUED", wait={"why": "x" * 500}))
     text = io.StringIO()
     look = Look([NodeInfo.model_validate(NODE)], [QUEUE], [run])
-    Console(file=text, width=60).print(picture(look, Paces()))
-    assert max(map(len, text.getvalue().splitlines())) <= 60
+    Console(file=text, width=100).print(picture(look, Paces()))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert next(line for line in lines if line.startswith("brave-otter")).split()[1:3] == [
+        "QUEUED",
+        "default",
+    ]

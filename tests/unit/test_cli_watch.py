@@ -168,6 +168,7 @@ def test_the_picture_has_a_curve_the_workers_and_fits_any_terminal() -> None:
         lines = text.getvalue().splitlines()
         assert max(map(len, lines)) <= width
         assert any(0x2801 <= ord(sign) <= 0x28FF for line in lines for sign in line) is curve
+        assert any(line.strip("│ ") == "loss" for line in lines) is curve
         assert "w1 training" in text.getvalue()
         assert "w2 lost" in text.getvalue()
 

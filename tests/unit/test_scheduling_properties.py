@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +181,7 @@ def moves_within_an_hour(policy: Policy, seed: int) -> int:
     return len(cluster.changes) - settled
 
 
+@pytest.mark.slow
 def test_what_is_measured_a_little_differently_each_time_moves_nobody_back_and_forth() -> None:
     assert sum(moves_within_an_hour(Policy(), seed) for seed in range(5)) <= 2
     undamped = Policy(min_gain=0.0, settle_s=0.0)

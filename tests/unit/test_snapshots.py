@@ -125,6 +125,7 @@ def restored(
     return states, gang(size, work)
 
 
+@pytest.mark.slow
 def test_the_bits_of_a_worker_that_was_killed_come_back(holding: Holding, tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import sys, time
@@ -156,6 +157,7 @@ def test_the_bits_of_a_worker_that_was_killed_come_back(holding: Holding, tmp_pa
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.slow
 def test_any_number_of_members_restores_what_three_held(holding: Holding, size: int) -> None:
     workers = [Worker(holding, rank, 3) for rank in range(3)]
     for worker in workers:

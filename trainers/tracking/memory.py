@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.domain.disk import replace_text
+from orchestrator.domain.disk import replace_text, storage_errors
 from orchestrator.domain.json_files import read_model
 from trainers.tracking.tracker import Metrics, numbers_of
 
@@ -56,4 +56,6 @@ def recall(path: Path) -> Memory:
 
 def remember(path: Path, memory: Memory) -> None:
     """Raises StorageError."""
+    with storage_errors("create", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, memory.model_dump_json())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,5 +37,6 @@ def _listen(process: subprocess.Popen[bytes], on_event: Callable[[dict[str, Any]
     assert process.stdout is not None
     with process.stdout as said:
         for line in said:
-            on_event(json.loads(line))
+            with suppress(RuntimeError):  # the event loop is closed: nothing is recorded any more
+                on_event(json.loads(line))
     process.wait()  # the one that started it; it was gone at once

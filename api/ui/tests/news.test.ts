@@ -3,7 +3,7 @@ import type { Run, RunDetail, RunEvent, RunPage } from "../src/api/types";
 import { gathered, withEvents, withoutRun, withRun, withStatus } from "../src/live/news";
 
 const run = (id: string, more: Partial<Run> = {}) => ({ id, name: id, status: "RUNNING", version: 1, step: 0, ...more }) as Run;
-const event = (seq: number, kind = "evaluated") => ({ seq, kind, time: "", message: "", attempt: 1, facts: {} }) as RunEvent;
+const event = (seq: number, kind = "evaluated", time = "2026-01-31T12:00:00.000Z") => ({ seq, kind, time, message: "", attempt: 1, facts: {} }) as RunEvent;
 
 describe("messages of a run", () => {
   it("become one piece of news: the newest status, all events and points", () => {
@@ -27,6 +27,13 @@ describe("messages of a run", () => {
     expect(stale("checkpoint-committed")).toEqual(["checkpoints"]);
     expect(stale("evaluated")).toEqual([]);
     expect(gathered([{ kind: "end", data: { deleted: false } }]).stale).toContain("audit");
+  });
+
+  it("from before the page was opened make nothing stale", () => {
+    const known = Date.parse("2026-01-31T12:00:00.000Z");
+    const stale = (time: string) => gathered([{ kind: "event", data: event(1, "worker-lost", time) }, { kind: "worker", data: { since: time } }], known).stale.size;
+    expect(stale("2026-01-31T11:59:59.999Z")).toBe(0);
+    expect(stale("2026-01-31T12:00:00.000Z")).toBe(2);
   });
 
   it("tell of the end, and of a run that was deleted", () => {

@@ -107,6 +107,7 @@ def check(cache: PointCache, folder: Path, *asked: Asked) -> None:
     restarts=st.sets(st.integers(0, 4)),
     orderly=st.booleans(),
 )
+@pytest.mark.slow
 def test_the_answers_are_those_of_reading_the_whole_journal(
     tmp_path_factory: pytest.TempPathFactory,
     parts: list[list[dict[str, Any]]],

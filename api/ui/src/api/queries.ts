@@ -1,7 +1,7 @@
 /** What the pages ask for, by key. The live streams change these answers in place. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { seriesOf, withPoints } from "../lib/series";
-import { tailOf } from "../live/tails";
+import { tailMark, tailSince } from "../live/tails";
 import { ask, query, runPath } from "./client";
 import type {
   Attempt,
@@ -80,7 +80,11 @@ export const runQuery = (ref: string) =>
 export const metricsQuery = (id: string, keys: readonly string[]) =>
   queryOptions({
     queryKey: ["run", id, "metrics", ...keys],
-    queryFn: async ({ signal }) => withPoints(seriesOf(await readMetrics(id, keys, {}, signal)), tailOf(id)),
+    queryFn: async ({ signal }) => {
+      const mark = tailMark(id);
+      const series = seriesOf(await readMetrics(id, keys, {}, signal));
+      return withPoints(series, tailSince(id, mark));
+    },
   });
 
 /** Those of a part of the run, for a look at it from near. */

@@ -1,6 +1,7 @@
 /** How our charts look: uPlot's options from a few plain words. */
 import uPlot from "uplot";
 import { count, number, tick } from "../lib/format";
+import { newest } from "../lib/series";
 import { color } from "./colors";
 
 export interface Line {
@@ -69,7 +70,7 @@ export function optionsOf(
       { ...axis, size: AXIS, values: (_, values) => values.map((value) => (value === null ? "" : left(value))) },
     ],
     series: [
-      { label: "step", value: (_, value) => (value === null ? "–" : count(value)) },
+      { label: "step", value: (plot, value) => count(value ?? newest(plot.data[0])) },
       ...lines.map((line) => seriesOf(line, style)),
     ],
     hooks: {
@@ -92,7 +93,11 @@ function seriesOf(line: Line, style: ChartStyle): uPlot.Series {
       ? { show: true, size: 5, fill: line.color, stroke: line.color }
       : { show: !many && !line.stepped && !line.quiet, size: 4, fill: line.color },
     spanGaps: true,
-    value: (_, value) => (value === null || value === undefined ? "–" : `${number(value, 5)}${style.unit ? ` ${style.unit}` : ""}`),
+    // With no cursor on the chart: the newest one.
+    value: (plot, value, index, at) => {
+      const shown = at === null || at === undefined ? newest(plot.data[index] ?? []) : value;
+      return shown === null || shown === undefined ? "–" : `${number(shown, 5)}${style.unit ? ` ${style.unit}` : ""}`;
+    },
   };
 }
 
@@ -115,6 +120,8 @@ function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
   ctx.clip();
   ctx.font = `${10 * ratio}px ui-sans-serif, system-ui, sans-serif`;
   ctx.lineWidth = ratio;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   let free = Number.NEGATIVE_INFINITY;
   for (const mark of marks) {
     const x = Math.round(plot.valToPos(mark.x, "x", true));

@@ -79,7 +79,8 @@ export function thinned(series: Series, most: number): Series {
   return { step, values };
 }
 
-function newest(column: readonly (number | null)[], from: number, to: number): number | null {
+/** The last value that is there, of a part of a column. */
+export function newest(column: ArrayLike<number | null | undefined>, from = 0, to = column.length): number | null {
   for (let at = to - 1; at >= from; at--) {
     const value = column[at];
     if (value !== null && value !== undefined) return value;

@@ -1,5 +1,5 @@
 /** What messages of a run's stream mean for what the page has: pure, so that it can be tested. */
-import type { Run, RunDetail, RunEvent, RunPage } from "../api/types";
+import type { Run, RunDetail, RunEvent, RunPage, Worker } from "../api/types";
 import type { Point } from "../lib/series";
 
 export interface Message {
@@ -20,7 +20,8 @@ export interface News {
   deleted: boolean;
 }
 
-export function gathered(messages: readonly Message[]): News {
+/** What happened before `known` (milliseconds) is in the other answers that the page has, and makes nothing stale. */
+export function gathered(messages: readonly Message[], known = 0): News {
   const news: News = {
     status: null,
     events: [],
@@ -37,10 +38,12 @@ export function gathered(messages: readonly Message[]): News {
         break;
       case "event":
         news.events.push(data as RunEvent);
-        for (const part of staleBy((data as RunEvent).kind)) news.stale.add(part);
+        if (Date.parse((data as RunEvent).time) >= known) {
+          for (const part of staleBy((data as RunEvent).kind)) news.stale.add(part);
+        }
         break;
       case "worker":
-        news.stale.add("workers").add("timeline");
+        if (Date.parse((data as Worker).since) >= known) news.stale.add("workers").add("timeline");
         break;
       case "metric":
         news.points.push(...(data as { points: Point[] }).points);

@@ -5,7 +5,7 @@ import { setConnection } from "./connection";
 import { Feed } from "./feed";
 import type { Message } from "./news";
 
-const BATCH_MS = 60;
+const BATCH_MS = 100;
 /** A browser opens six connections to a service: a page that nobody sees gives its own back. */
 const HIDDEN_MS = 10_000;
 

@@ -4,7 +4,7 @@ import { useCallback, useRef, useState } from "react";
 import { API, runPath } from "../api/client";
 import { MAX_POINTS } from "../api/queries";
 import type { Run, RunDetail, RunEvent } from "../api/types";
-import { type Series, thinned, withPoints } from "../lib/series";
+import { type Series, withPoints } from "../lib/series";
 import { gathered, type Message, type News, withEvents, withStatus } from "./news";
 import { addToTail } from "./tails";
 import { useFeed } from "./useFeed";
@@ -20,32 +20,45 @@ export function useRunFeed(ref: string, run: Run | undefined): { trouble: string
   const client = useQueryClient();
   const [trouble, setTrouble] = useState<string | null>(null);
   const [deleted, setDeleted] = useState(false);
-  const start = useStart(run);
+  const opened = useOpened(run);
   const onMessages = useCallback(
     (messages: Message[]) => {
       if (!run) return;
-      const news = gathered(messages);
+      const news = gathered(messages, opened.known);
       take(client, ref, run.id, news);
       if (news.trouble) setTrouble(news.trouble);
       if (news.deleted) setDeleted(true);
     },
-    [client, ref, run?.id],
+    [client, ref, run?.id, opened],
   );
-  const url = run ? `${API}${runPath(run.id, `/stream?since=0.${start}`)}` : null;
+  const url = run ? `${API}${runPath(run.id, `/stream?since=0.${opened.step}`)}` : null;
   // It may be that the run is gone, and not the service: then the page must hear of it.
   const onLost = useCallback(() => void client.invalidateQueries({ queryKey: ["run", ref], exact: true }), [client, ref]);
   useFeed({ url, kinds: KINDS, last: "end", onMessages, onLost });
   return { trouble, deleted };
 }
 
-/**
- * From where in the metrics journal to listen: step n is its n-th record or a later one, so all before the step that
- * the run had when the page was opened are in the answer of /metrics, and only those that follow are sent.
- */
-function useStart(run: Run | undefined): number {
-  const known = useRef<{ id: string; step: number } | null>(null);
-  if (run && known.current?.id !== run.id) known.current = { id: run.id, step: run.step };
-  return known.current?.step ?? 0;
+interface Opened {
+  id: string;
+  /**
+   * From where in the metrics journal to listen: step n is its n-th record or a later one, so all before the step that
+   * the run had when the page was opened are in the answer of /metrics, and only those that follow are sent.
+   */
+  step: number;
+  /** What happened before, in the time of the service, is in what the page asked for. */
+  known: number;
+}
+
+/** An event may come into the record so much later than it happened. */
+const LATE_MS = 5000;
+const NEVER: Opened = { id: "", step: 0, known: 0 };
+
+function useOpened(run: Run | undefined): Opened {
+  const opened = useRef(NEVER);
+  if (run && opened.current.id !== run.id) {
+    opened.current = { id: run.id, step: run.step, known: Date.parse(run.updated) - LATE_MS };
+  }
+  return opened.current;
 }
 
 function take(client: QueryClient, ref: string, id: string, news: News): void {
@@ -55,14 +68,21 @@ function take(client: QueryClient, ref: string, id: string, news: News): void {
   }
   if (news.points.length) {
     addToTail(id, news.points);
-    client.setQueriesData<Series>({ queryKey: ["run", id, "metrics"] }, (old) => old && grown(old, news));
+    takePoints(client, id, news);
   }
   for (const part of news.stale) {
     void client.invalidateQueries({ queryKey: part === "run" ? ["run", ref] : ["run", id, part], exact: true });
   }
 }
 
-function grown(series: Series, news: News): Series {
-  const next = withPoints(series, news.points);
-  return next.step.length > 2 * MAX_POINTS ? thinned(next, MAX_POINTS) : next;
+function takePoints(client: QueryClient, id: string, news: News): void {
+  const queryKey = ["run", id, "metrics"];
+  let long = false;
+  client.setQueriesData<Series>({ queryKey }, (old) => {
+    const next = old && withPoints(old, news.points);
+    long ||= (next?.step.length ?? 0) > 2 * MAX_POINTS;
+    return next;
+  });
+  // The service thins all of them out evenly.
+  if (long) void client.invalidateQueries({ queryKey }, { cancelRefetch: false });
 }

@@ -15,6 +15,8 @@ import { Empty, Panel } from "../../ui/Panel";
 import { Trouble } from "../../ui/Trouble";
 import { worldOf } from "./world";
 
+/** More of them than this are a line without dots. */
+const MOST_DOTS = 120;
 const SMOOTH = [0, 0.6, 0.9, 0.97] as const;
 
 type Span = [number, number] | null;
@@ -139,11 +141,12 @@ function viewsOf(series: Series, generations: Generation[], { smooth, extra, bat
   const { step, values } = series;
   const loss = values.loss ?? [];
   const val = values.val_loss ?? [];
-  const validated = val.some((value) => value !== null);
+  const validations = val.filter((value) => value !== null).length;
+  const validated = validations > 0;
   const lines: Line[] = [
     ...(smooth ? [{ label: "measured", values: loss, color: `${color("--c1")}55`, width: 1, quiet: true }] : []),
     { label: "loss", values: smoothed(loss, smooth), color: color("--c1") },
-    ...(validated ? [{ label: "validation", values: val, color: color("--c2"), points: true }] : []),
+    ...(validated ? [{ label: "validation", values: val, color: color("--c2"), points: validations <= MOST_DOTS }] : []),
   ];
   const scale = batch ?? 1;
   const speed = (values.step_s ?? []).map((seconds) => (seconds ? scale / seconds : null));

@@ -2,10 +2,11 @@
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { API, runPath } from "../../api/client";
-import { goodputQuery } from "../../api/queries";
+import { goodputQuery, metricsQuery, USUAL_KEYS } from "../../api/queries";
 import type { RunDetail } from "../../api/types";
 import { ago, count, duration, moment, number, percent, span } from "../../lib/format";
 import { useNow } from "../../lib/now";
+import { newest } from "../../lib/series";
 import { isOver, toneOf } from "../../lib/status";
 import { Copy } from "../../ui/Copy";
 import { StatusWord } from "../../ui/Status";
@@ -50,6 +51,8 @@ export function Head({ run }: { run: RunDetail }) {
 function Figures({ run }: { run: RunDetail }) {
   const now = useNow();
   const goodput = useQuery(goodputQuery(run.id)).data;
+  // The status has the metrics of the newest step, and that may have had no evaluation.
+  const validated = useQuery(metricsQuery(run.id, USUAL_KEYS)).data?.values.val_loss ?? [];
   const share = run.total_steps ? run.step / run.total_steps : 0;
   const { min, max, now: there, target } = run.workers;
   const took = span(run.started, run.ended, now);
@@ -62,7 +65,7 @@ function Figures({ run }: { run: RunDetail }) {
         </span>
       </Figure>
       <Figure name="Loss" value={number(run.metrics.loss, 5)} bad={typeof run.metrics.loss === "string"} />
-      <Figure name="Validation loss" value={number(run.metrics.val_loss, 5)} />
+      <Figure name="Validation loss" value={number(run.metrics.val_loss ?? newest(validated), 5)} />
       <Figure
         name="Workers"
         value={isOver(run.status) ? (min === max ? String(max) : `${min}–${max}`) : String(there)}
