@@ -1,4 +1,4 @@
-"""A home with the record of a service that has seen much: ten thousand runs, one of them of a million points."""
+"""A home whose service has seen much: ten thousand runs, one of them of a million points."""
 
 import asyncio
 import math
