@@ -87,7 +87,7 @@ def test_a_run_is_submitted_watched_broken_steered_and_ended_on_one_page_that_is
         page.goto("/")
         page.evaluate("window.neverLoadedAgain = true")
         submit(page, spec)
-        expect(status(page)).to_contain_text("Running", timeout=2 * PATIENCE_MS)
+        expect(status(page)).to_have_text("Running", timeout=2 * PATIENCE_MS)
         expect(figure(page, "Workers")).to_have_text("2")
         the_curve_moves(page)
 
@@ -99,13 +99,13 @@ def test_a_run_is_submitted_watched_broken_steered_and_ended_on_one_page_that_is
         press_scale(page, at_most=3)
         expect(figure(page, "Workers")).to_have_text("3")
         press(page, "Pause", "Pause")
-        expect(status(page)).to_contain_text("Paused")
+        expect(status(page)).to_have_text("Paused")
         run_it_again_shorter(page, service)
         press(page, "Resume", "Resume")
-        expect(status(page)).to_contain_text("Running", timeout=2 * PATIENCE_MS)
+        expect(status(page)).to_have_text("Running", timeout=2 * PATIENCE_MS)
         the_curve_moves(page)
         press(page, "Cancel", "Cancel the run")
-        expect(status(page)).to_contain_text("Cancelled")
+        expect(status(page)).to_have_text("Cancelled")
         assert page.evaluate("window.neverLoadedAgain"), "the page was loaded again"
     assert service.run(RUN)["status"] == "CANCELLED"
 
@@ -167,7 +167,7 @@ def run_it_again_shorter(page: Page, service: Deployment) -> None:
     page.get_by_label("Other values").fill("train.steps=40")
     confirm(page, "Clone")
     page.wait_for_url(f"**/runs/{RUN}-again")
-    expect(status(page)).to_contain_text("Succeeded", timeout=2 * PATIENCE_MS)
+    expect(status(page)).to_have_text("Succeeded", timeout=2 * PATIENCE_MS)
     expect(page.locator("#audit")).to_contain_text("Every row was used once")
     page.go_back()
     expect(page.get_by_role("heading", name=RUN, exact=True)).to_be_visible()
