@@ -17,6 +17,7 @@ BENCHMARKS: Final = {
     "checkpoint": "what saving costs the steps around it, time to commit, restore beside reading its bytes",
     "schedule": "a scheduling round over a long queue: the decision alone, and as the service does it",
     "control_plane": "the service: submits at a fixed rate beside a long queue, long lists, streams",
+    "dashboard": "its pages over a long record in a real browser, and how soon an event is on the page",
 }
 """Name, which is also the module with `run() -> Report`, and what it measures."""
 

@@ -6,7 +6,7 @@ import { Empty, Panel } from "../../ui/Panel";
 export function SpecDifference({ runs }: { runs: RunDetail[] }) {
   const rows = useMemo(() => differences(runs.map((run) => run.spec)).filter((row) => row.field !== "name"), [runs]);
   return (
-    <Panel title="Spec difference" note={rows.length ? `${rows.length} fields` : undefined} cli={runs[0] && `tumbler get ${runs[0].name} -o yaml`} flush>
+    <Panel title="Spec difference" note={rows.length ? `${rows.length} ${rows.length === 1 ? "field" : "fields"}` : undefined} cli={runs[0] && `tumbler get ${runs[0].name} -o yaml`} flush>
       {rows.length === 0 ? (
         <Empty>{runs.length < 2 ? "Add another run." : "But for their names, the specs are the same."}</Empty>
       ) : (

@@ -10,6 +10,8 @@ import { type AskedOf, WorkerButtons } from "./WorkersPanel";
 const ROW = 28;
 const MOST_SHOWN = 14;
 const TICKS = 6;
+/** Where the middle of a label would stand over the edge. */
+const AT_END = 0.9;
 
 interface GanttProps {
   timeline: Timeline;
@@ -58,7 +60,7 @@ function Axis({ span }: { span: TimeSpan }) {
   return (
     <div className="gantt-axis" aria-hidden="true">
       {ticks(span, TICKS).map((at) => (
-        <span key={at} style={{ left: `${share(at, span) * 100}%` }}>
+        <span key={at} className={share(at, span) > AT_END ? "at-end" : undefined} style={{ left: `${share(at, span) * 100}%` }}>
           {clock(at)}
         </span>
       ))}

@@ -37,12 +37,15 @@ function OneRun({ name }: { name: string }) {
   const { trouble, deleted } = useRunFeed(name, found.data);
   if (found.error && !found.data) {
     return found.error instanceof Refusal && found.error.status === 404 ? (
-      <Empty>
-        {found.error.message}.{" "}
-        <Link to="/" className="link">
-          All runs
-        </Link>
-      </Empty>
+      <>
+        <h1>{name}</h1>
+        <Empty>
+          {found.error.message}.{" "}
+          <Link to="/" className="link">
+            All runs
+          </Link>
+        </Empty>
+      </>
     ) : (
       <Trouble error={found.error} again={() => void found.refetch()} />
     );

@@ -43,7 +43,7 @@ function Good({ plan: { plan, spec } }: { plan: DryRun }) {
           <>
             <dt>Steps</dt>
             <dd>
-              {train.steps} of {train.global_batch} rows
+              {train.steps}, {train.global_batch} rows each
             </dd>
           </>
         )}
