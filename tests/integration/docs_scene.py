@@ -131,9 +131,10 @@ class Scene:
 
     def sh(self, text: str) -> subprocess.CompletedProcess[str]:
         environment = self.environment
-        if text.startswith("ray "):
+        if text.startswith("ray ") or "$ADDRESS" in text:
             head = json.loads((self.home / ".local/share/tumbler/head.json").read_text())
-            environment = environment | head["env"] | {"RAY_ADDRESS": head["dashboard_url"]}
+            addresses = dict.fromkeys(("ADDRESS", "RAY_ADDRESS"), head["dashboard_url"])
+            environment = environment | head["env"] | addresses
         return subprocess.run(
             ["bash", "-o", "pipefail", "-c", text],
             cwd=self.folder,

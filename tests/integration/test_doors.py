@@ -146,7 +146,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         family = descendants(process.pid)
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)  # Ray waits 30 s for actors that stay, such as its own of the Train tab
         for pid in wait_gone(family, within_s=10):
             os.kill(pid, signal.SIGKILL)
         log.close()
