@@ -73,14 +73,15 @@ check: $(READY) ## format, lint, types, layers and all unit tests but the slow o
 
 test: dashboard check ## check, then the tests that start Ray but for the longest: about a quarter of an hour
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
-	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long"
+	@echo "==> integration tests"; $(BIN)/python -m pytest tests/integration -q -m "not long and not soak"
 
-test-all: dashboard check docs ## check, the documents, then all tests that start Ray; what CI runs
+test-all: dashboard check docs ## check, the documents, then the tests that start Ray; what CI runs
 	@if command -v npm >/dev/null; then echo "==> tests of the dashboard"; $(MAKE) --no-print-directory ui-test; fi
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
-	@echo "==> all integration tests"; $(BIN)/python -m pytest tests/integration -q
+	@echo "==> integration tests, the long ones too"; $(BIN)/python -m pytest tests/integration -q -m "not soak"
 
 chaos: $(READY) ## kill service, driver, GCS and workers again and again; takes an hour or so
+	@echo "==> the longest integration tests"; $(BIN)/python -m pytest tests/integration -q -m soak
 	@echo "==> chaos tests"; $(BIN)/python -m pytest tests/chaos -q -s
 
 bench: $(BENCH_READY) ## every benchmark, Tumbler beside its peers

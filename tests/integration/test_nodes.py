@@ -77,7 +77,7 @@ def proven(run: Watched, undisturbed: str, repeated: int) -> None:
     assert max(e["steps_repeated"] for e in run.events("generation-started")) <= repeated
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_each_worker_node_dies_in_turn_and_then_half_of_them_at_once(
     cluster: Raylets, spec_of: Callable[..., RunSpec], undisturbed: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_each_worker_node_dies_in_turn_and_then_half_of_them_at_once(
     assert max(took) <= AGAIN_WITHIN_S
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_a_replacement_finds_another_node_before_ray_knows_that_its_own_is_dead(
     cluster: Raylets, spec_of: Callable[..., RunSpec], undisturbed: str
 ) -> None:

@@ -82,7 +82,7 @@ def longest_pause_s(run: RunDirectory, since_s: float) -> float:
     return max(later - earlier for earlier, later in itertools.pairwise(after))
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_one_spec_through_four_doors_with_a_kill_in_each_ends_with_the_same_bits(
     service: Deployment, code: Path, tmp_path: Path
 ) -> None:
