@@ -115,7 +115,8 @@ def test_a_worker_alone_hands_its_state_over_before_it_leaves(
     cluster: Raylets, spec_of: Callable[..., RunSpec]
 ) -> None:
     cluster.at_least(2)
-    run = cluster.drive(spec_of("alone", workers=1))
+    train = {"steps": 350, "global_batch": 16, "logical_shards": 8}
+    run = cluster.drive(spec_of("alone", workers=1, train=train))
     run.wait(at_work(run, 1), 90)
     cluster.order(run.run, target=1, drain_workers=("w1",))
     run.wait(lambda: set(run.members()) == {"w2"}, 60)
