@@ -155,7 +155,7 @@ class Scene:
         for old, new in SHORTER.items():
             text = text.replace(old, new)
         places: dict[str, Callable[[], str]] = {
-            "runs/RUN": lambda: str(next(path.parent for path in self.folder.glob("runs/*/status.json"))),
+            "runs/RUN": self._local,
             "RUN": lambda: self.living() if OF_THE_LIVING.match(command.text) else self.ended(0),
             "OTHER": lambda: self.ended(1),
             "NODE": lambda: str(self.get("cluster/nodes")["nodes"][0]["id"]),
@@ -170,6 +170,11 @@ class Scene:
         if re.search(r"curl|tumbler (?:submit|nodes|queues|goodput$)|^ray job", text):
             self.service()
         return text
+
+    def _local(self) -> str:
+        """The folder of a run of a task that `tumbler run` made here: one with a ledger, so no command."""
+        ledgers = self.folder.glob("runs/*/outbox/ledger*")
+        return str(next(path.parents[1] for path in ledgers if not (path.parents[1] / "owner").exists()))
 
     def _folder(self, *, made: bool) -> str:
         path = self.folder / f"out-{secrets.token_hex(4)}"

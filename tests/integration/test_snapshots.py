@@ -22,6 +22,8 @@ from tests.integration.saboteur import Watched, controller_pid, kill, sabotage
 from trainers.main import train
 
 SNAPSHOT_EVERY = 4
+FAR = 2 * EVERY
+"""Steps between checkpoints: halfway to the next one, some snapshots are newer than the one before."""
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +37,17 @@ def undisturbed(storage: Path) -> Proof:
 
 
 def killer(*, with_controller: bool) -> tuple[Callable[[Watched], None], set[int], list[int]]:
-    """Kills everything some steps after a checkpoint; also the writers there were, and the step."""
+    """Kills everything halfway between two checkpoints; also the writers there were, and the step."""
     writers: set[int] = set()
     steps: list[int] = []
 
     def strike(run: Watched) -> None:
         run.wait(lambda: len(run.members()) == 2)
-        wait_committed(run, 2 * EVERY)
+        wait_committed(run, FAR)
         controller = [controller_pid(run.run)] if with_controller else []
-        run.wait(lambda: run.step() % EVERY == EVERY - 2)
         members = list(run.members().values())
         writers.update(writer for pid in members for writer in writers_of(pid))
+        run.wait(lambda: FAR // 4 <= run.step() % FAR <= FAR // 2)
         for pid in (*controller, *members):
             kill(pid)
         steps.append(run.step())
@@ -57,7 +59,8 @@ def killer(*, with_controller: bool) -> tuple[Callable[[Watched], None], set[int
 def test_who_loses_all_workers_goes_on_from_the_memory_of_the_node(
     storage: Path, undisturbed: Proof, with_controller: bool
 ) -> None:
-    spec = spec_of(storage, 2, pause_s=0.03, checkpoint={"snapshot_every": SNAPSHOT_EVERY})
+    checkpoint = {"every": FAR, "link_every": EVERY, "snapshot_every": SNAPSHOT_EVERY}
+    spec = spec_of(storage, 2, pause_s=0.05, checkpoint=checkpoint)
     strike, writers, steps = killer(with_controller=with_controller)
     with sabotage(strike) as saboteur:
         if with_controller:

@@ -258,6 +258,20 @@ def test_when_the_run_is_over_nobody_stays(holding: Holding, status: str | None)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("reason", "stays"), [("ControllerLost", True), ("NotFinite", False)])
+def test_who_may_resume_a_failed_run_finds_them(holding: Holding, reason: str, stays: bool) -> None:
+    """As `tumbler run --resume` does after the run lost its controller."""
+    worker = Worker(holding)
+    worker.snapshot(2)
+    path = holding.run_folder / "status.json"
+    path.write_text(path.read_text().replace('"RUNNING"', f'"FAILED", "reason": "{reason}"'))
+    (process,) = processes(holding)
+    worker.lose()
+    time.sleep(1.5)
+    assert Path("/proc", str(process)).exists() is stays
+
+
+@pytest.mark.slow
 def test_a_lost_workers_process_ends_when_newer_ones_are_held(holding: Holding) -> None:
     lost, other = Worker(holding), Worker(holding, generation=2)
     lost.snapshot(2)

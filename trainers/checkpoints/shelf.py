@@ -77,10 +77,13 @@ class Shelf:
     def _over(self) -> bool:
         # Imported where it is needed: most processes end with their worker.
         from orchestrator.domain.run_directory import RunDirectory
-        from orchestrator.domain.status import RunStatus
+        from orchestrator.domain.status import ENDINGS, RunStatus
 
         try:
-            status = RunDirectory(Path(self._run_folder)).read_status().status
+            state = RunDirectory(Path(self._run_folder)).read_status()
         except (TumblerError, OSError):
             return True  # it was removed
-        return status.terminal or status is RunStatus.PAUSED
+        if not state.status.terminal and state.status is not RunStatus.PAUSED:
+            return False
+        # Without a service a run that lost its controller has failed, until its user resumes it.
+        return state.reason is None or ENDINGS[state.reason].status is not RunStatus.QUEUED
