@@ -25,6 +25,8 @@ from orchestrator.domain.run_directory import RunDirectory
 
 MOST_IN_MEMORY: Final = 10_000
 """Points; a longer run goes into files."""
+SAVED: Final = "index.json"
+"""The file that says what was read."""
 _NAME: Final = "metrics"
 _BATCH: Final = 10_000
 _SAVED_EVERY: Final = 8192
@@ -90,7 +92,7 @@ class PointIndex:
 
     def update(self) -> None:
         """Read what is new. Raises StorageError where the journal is broken, NotNumbers, and CacheError."""
-        segments = self._segments()
+        segments = segments_of_metrics(self._run)
         if segments == self._seen.segments:
             return
         with errors_of_the_cache(self._folder):
@@ -181,12 +183,14 @@ class PointIndex:
             return self._tail() == self._seen.tail
         # A file that is being appended to may show its new time before its new size.
         time.sleep(_MOMENT_S)
-        return _follows(self._seen.segments, self._segments()) and self._tail() == self._seen.tail
+        return (
+            _follows(self._seen.segments, segments_of_metrics(self._run)) and self._tail() == self._seen.tail
+        )
 
     def _note(self, before: tuple[Segment, ...]) -> None:
         """Of segments that are final the newest look counts, of the last one that before it was read."""
         mark = self._reader.mark(self._seq)
-        known = {segment.name: segment for segment in self._segments()}
+        known = {segment.name: segment for segment in segments_of_metrics(self._run)}
         last = before[-1:]
         final = tuple(known.get(segment.name, segment) for segment in before[:-1])
         self._seen = _Seen((*final, *last), mark)
@@ -202,22 +206,20 @@ class PointIndex:
             file.seek(begin)
             return file.read(mark.offset - begin)
 
-    def _segments(self) -> tuple[Segment, ...]:
-        found = []
-        with storage_errors("read", self._run.outbox):
-            for path in sorted(
-                self._run.outbox.glob(f"{_NAME}-*.jsonl"), key=lambda path: (len(path.name), path)
-            ):
-                stat = os.stat(path)
-                found.append(
-                    Segment(
-                        name=path.name, inode=stat.st_ino, size=stat.st_size, modified_ns=stat.st_mtime_ns
-                    )
-                )
-        return tuple(found)
-
     def _saved_path(self, folder: Path) -> Path:
-        return folder / "index.json"
+        return folder / SAVED
+
+
+def segments_of_metrics(run: RunDirectory) -> tuple[Segment, ...]:
+    """As they are now. Raises StorageError."""
+    found = []
+    with storage_errors("read", run.outbox):
+        for path in sorted(run.outbox.glob(f"{_NAME}-*.jsonl"), key=lambda path: (len(path.name), path)):
+            stat = os.stat(path)
+            found.append(
+                Segment(name=path.name, inode=stat.st_ino, size=stat.st_size, modified_ns=stat.st_mtime_ns)
+            )
+    return tuple(found)
 
 
 @contextmanager

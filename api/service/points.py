@@ -16,7 +16,8 @@ import structlog
 
 from api.history import read_points
 from api.service.point_curves import curves
-from api.service.point_index import CacheError, PointIndex, errors_of_the_cache
+from api.service.point_index import SAVED, CacheError, PointIndex, errors_of_the_cache
+from api.service.point_samples import PointSamples
 from api.service.point_table import NotNumbers
 from api.service.points_asked import Asked, columns
 from orchestrator.domain.errors import StorageError
@@ -59,6 +60,8 @@ class PointCache:
         self._num_bytes = 0
         self._lock = Lock()
         self._closed = Event()
+        self._samples = PointSamples()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="points-ahead")
         self.threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="points")
         """To call it from: the first look at a long journal takes seconds."""
 
@@ -67,6 +70,15 @@ class PointCache:
         with self._using(run_id, run) as opened:
             found = self._used(opened, run_id, run, lambda index: _drawn(opened, index, asked))
             return columns(read_points(run), asked) if found is None else found
+
+    def sample(self, run_id: str, run: RunDirectory, asked: Asked) -> Curves | None:
+        """At once, of a long run that was not read yet; None where `curves` is as quick, or the only way."""
+        return None if self._is_read(run_id) else self._samples.curves(run_id, run, asked)
+
+    def read_ahead(self, run_id: str, run: RunDirectory) -> None:
+        """As `follow`, one run after the other, while whoever asks goes on."""
+        with suppress(RuntimeError):  # the service ends
+            self._ahead.submit(self.follow, run_id, run)
 
     def follow(self, run_id: str, run: RunDirectory) -> None:
         """Read what is new, so that the next curve is there at once. What is wrong shows then."""
@@ -88,10 +100,20 @@ class PointCache:
     def close(self) -> None:
         """Saves what was read, for the next start."""
         self._closed.set()
-        self.threads.shutdown(cancel_futures=True)
+        for threads in (self.threads, self._ahead):
+            threads.shutdown(cancel_futures=True)
         for opened in list(self._open.values()):
             with opened.lock:
                 _save(opened)
+
+    def _is_read(self, run_id: str) -> bool:
+        """And nobody is busy with reading it."""
+        with self._lock:
+            opened = self._open.get(run_id)
+            if opened is not None and opened.num_users:
+                return False
+            read = opened is not None and (opened.odd or opened.index is not None)
+        return read or (self._folder is not None and (self._folder / run_id / SAVED).exists())
 
     def _used(
         self, opened: _Open, run_id: str, run: RunDirectory, use: Callable[[PointIndex], _T]

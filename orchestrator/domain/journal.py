@@ -7,7 +7,6 @@ segments too. One writer appends while any number of readers read: a line counts
 
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +14,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic_core import from_json
-
 from orchestrator.domain.disk import storage_errors, sync_path
 from orchestrator.domain.errors import StorageError
+from orchestrator.domain.journal_lines import (
+    checked,
+    number_of,
+    parsed,
+    segment_path,
+    segments_of,
+    whole_lines,
+)
 
-_LINE = re.compile(rb'(\{"seq":(\d+)),"crc":"([0-9a-f]{8})"(.*\})', re.DOTALL)
 _MAX_PENDING_BYTES = 1 << 20
 
 
@@ -41,9 +45,9 @@ class JournalWriter:
         self._descriptor = -1
         with storage_errors("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            segments = _segments(folder, name)
+            segments = segments_of(folder, name)
             self._seq = _last_seq(segments)
-            self._open_segment(_number(segments[-1]) + 1 if segments else 1)
+            self._open_segment(number_of(segments[-1]) + 1 if segments else 1)
             if segments:
                 # Once more, for the writer before is shut out only now; `sync` will not see its segment.
                 self._seq = _last_seq(segments)
@@ -117,9 +121,9 @@ class JournalWriter:
         os.close(finished)
 
     def _open_segment(self, number: int) -> None:
-        path = _segment(self._folder, self._name, number)
+        path = segment_path(self._folder, self._name, number)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
-        self._path, self._next_path = path, _segment(self._folder, self._name, number + 1)
+        self._path, self._next_path = path, segment_path(self._folder, self._name, number + 1)
         self._number, self._size = number, 0
         sync_path(self._folder)
 
@@ -130,12 +134,12 @@ def read_journal(folder: Path, name: str, *, after_seq: int = 0) -> Iterator[dic
     A last line without its newline is not there yet. Memory: one segment at a time. Raises StorageError,
     naming file and line, where a line is broken or a sequence number is missing.
     """
-    segments = _segments(folder, name)
+    segments = segments_of(folder, name)
     start = _segment_of(segments, after_seq + 1)
     expected = 1 if start == 0 else None
     for path in segments[start:]:
-        for number, line in enumerate(_whole_lines(path), start=1):
-            seq, text = _checked(line, path, number)
+        for number, line in enumerate(whole_lines(path), start=1):
+            seq, text = checked(line, path, number)
             if expected is not None and expected != seq:
                 raise _missing(path, number, expected, seq)
             expected = seq + 1
@@ -168,7 +172,7 @@ class JournalReader:
         records: list[dict[str, Any]] = []
         while True:
             # The order matters: what a segment holds is final only once its successor is there.
-            following = _segment(self._folder, self._name, mark.number + 1)
+            following = segment_path(self._folder, self._name, mark.number + 1)
             final = following.exists()
             mark = self._read_segment(mark, records, after_seq, limit)
             if not final or len(records) == limit:
@@ -178,13 +182,13 @@ class JournalReader:
         return records
 
     def _find(self, after_seq: int) -> "Mark | None":
-        segments = _segments(self._folder, self._name)
+        segments = segments_of(self._folder, self._name)
         if not segments:
             return None
         index = _segment_of(segments, after_seq + 1)
-        mark = Mark(_number(segments[index]), 0, 0, 0 if index == 0 else None)
-        for line in _whole_lines(segments[index]):
-            seq, _ = _checked(line, segments[index], mark.lines + 1)
+        mark = Mark(number_of(segments[index]), 0, 0, 0 if index == 0 else None)
+        for line in whole_lines(segments[index]):
+            seq, _ = checked(line, segments[index], mark.lines + 1)
             if seq > after_seq:
                 break
             mark = mark.after(line, seq)
@@ -193,23 +197,24 @@ class JournalReader:
     def _read_segment(
         self, mark: "Mark", records: list[dict[str, Any]], after_seq: int, limit: int
     ) -> "Mark":
-        path = _segment(self._folder, self._name, mark.number)
+        path = segment_path(self._folder, self._name, mark.number)
         with storage_errors("read", path):
             if path.stat().st_size <= mark.offset:
                 return mark
             with path.open("rb") as file:
                 file.seek(mark.offset)
                 lines = file.read().split(b"\n")[:-1]
+        offset, num_lines, newest = mark.offset, mark.lines, mark.seq
         for line in lines:
             if len(records) == limit:
                 break
-            seq, text = _checked(line, path, mark.lines + 1)
-            if mark.seq is not None and seq != mark.seq + 1:
-                raise _missing(path, mark.lines + 1, mark.seq + 1, seq)
-            mark = mark.after(line, seq)
+            seq, text = checked(line, path, num_lines + 1)
+            if newest is not None and seq != newest + 1:
+                raise _missing(path, num_lines + 1, newest + 1, seq)
+            offset, num_lines, newest = offset + len(line) + 1, num_lines + 1, seq
             if seq > after_seq:
-                records.append(_parsed(text))
-        return mark
+                records.append(parsed(text))
+        return Mark(mark.number, offset, num_lines, newest)
 
 
 @dataclass(frozen=True)
@@ -227,62 +232,14 @@ class Mark:
         return Mark(self.number, self.offset + len(line) + 1, self.lines + 1, seq)
 
 
-def _segments(folder: Path, name: str) -> list[Path]:
-    pattern = re.compile(re.escape(name) + r"-\d{6,}\.jsonl")
-    with storage_errors("read", folder):
-        if not folder.exists():
-            return []
-        return sorted((path for path in folder.iterdir() if pattern.fullmatch(path.name)), key=_number)
-
-
-def _segment(folder: Path, name: str, number: int) -> Path:
-    return folder / f"{name}-{number:06d}.jsonl"
-
-
-def _number(segment: Path) -> int:
-    return int(segment.stem.rpartition("-")[2])
-
-
 def _segment_of(segments: list[Path], seq: int) -> int:
     """The index of the segment in which record `seq` is or would be; only first lines are read."""
     for index in range(len(segments) - 1, 0, -1):
         with storage_errors("read", segments[index]), segments[index].open("rb") as file:
             line = file.readline()
-        if line.endswith(b"\n") and _checked(line[:-1], segments[index], 1)[0] <= seq:
+        if line.endswith(b"\n") and checked(line[:-1], segments[index], 1)[0] <= seq:
             return index
     return 0
-
-
-def _whole_lines(segment: Path) -> list[bytes]:
-    # What follows the last newline is being written, or was torn by a crash. If it was a whole record once,
-    # the next sequence number tells.
-    with storage_errors("read", segment):
-        return segment.read_bytes().split(b"\n")[:-1]
-
-
-def _checked(line: bytes, path: Path, number: int) -> tuple[int, bytes]:
-    """(sequence number, JSON text without the checksum) of a line."""
-    match = _LINE.fullmatch(line)
-    if match is None:
-        raise _broken(path, number, "it is not a journal record")
-    text = match[1] + match[4]
-    if zlib.crc32(text) != int(match[3], 16):
-        raise _broken(path, number, "its checksum does not match")
-    return int(match[2]), text
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    """Three times as fast as `json` where the text is what most are."""
-    try:
-        record: dict[str, Any] = from_json(text)
-    except ValueError:  # such as half of a surrogate pair, which only `json` takes
-        record = json.loads(text)
-    return record
-
-
-def _broken(path: Path, number: int, why: str) -> StorageError:
-    hint = "the records before this line are sound; bring the file back from a copy"
-    return StorageError(f"{path}:{number}: the line is broken, {why}", hint=hint)
 
 
 def _missing(path: Path, number: int, expected: int, found: int) -> StorageError:
@@ -291,7 +248,7 @@ def _missing(path: Path, number: int, expected: int, found: int) -> StorageError
 
 def _last_seq(segments: list[Path]) -> int:
     for segment in reversed(segments):
-        lines = _whole_lines(segment)
+        lines = whole_lines(segment)
         if lines:
-            return _checked(lines[-1], segment, len(lines))[0]
+            return checked(lines[-1], segment, len(lines))[0]
     return 0

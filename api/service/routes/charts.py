@@ -22,9 +22,10 @@ router = APIRouter(prefix=PREFIX, tags=["charts"])
 _LARGEST: Final = 2**53
 _MOST_RUNS: Final = 100
 Columns = dict[str, list[Number | None]]
+_COLUMNS: Final = "Columns of equal length; with the header `Tumbler-Sampled: true` they are of a sample"
 
 
-@router.get("/runs/{ref}/metrics", **returns(200, Columns, 404, description="Columns of equal length"))
+@router.get("/runs/{ref}/metrics", **returns(200, Columns, 404, description=_COLUMNS))
 async def read_metrics(
     ref: str,
     parts: Given,
@@ -33,12 +34,13 @@ async def read_metrics(
     to_step: Annotated[int | None, Query(ge=0, le=_LARGEST, description="The last one that comes")] = None,
     max_points: Annotated[int, Query(ge=1, le=100_000)] = 1000,
     agg: Annotated[Aggregate, Query(description="How neighbours become one")] = Aggregate.LAST,
+    sample: Annotated[bool, Query(description="At once, though a long run was not read yet")] = False,
 ) -> Response:
     """The metrics by step, at most `max_points` of them."""
     run = await parts.record.find(ref)
     names = tuple(name.strip() for name in (keys or "").split(",") if name.strip())
     asked = Asked(names, from_step, to_step, max_points, agg)
-    return await _threaded(parts, lambda: _curves(parts, run, asked))
+    return await _threaded(parts, lambda: _curves(parts, run, asked, sample))
 
 
 @router.get("/runs/{ref}/timeline", **returns(200, TimelineShown, 404))
@@ -66,21 +68,30 @@ async def read_sparklines(
     key: Annotated[str, Query(min_length=1, max_length=200)] = "loss",
     max_points: Annotated[int, Query(ge=1, le=1000)] = 40,
 ) -> Response:
-    """One small curve of each run. Ids that are unknown are left out; without points the curve is empty."""
+    """One small curve of each run. Ids that are unknown are left out; without points the curve is empty.
+
+    Of a long run that nobody looked at it is of a sample of its points."""
     found = await parts.record.several(runs)
     asked = Asked((key,), max_points=max_points)
     return await _threaded(parts, lambda: _sparklines(parts, found, asked))
 
 
-def _curves(parts: Parts, run: Run, asked: Asked) -> Response:
-    return json_response(parts.points.curves(run.id, RunDirectory(run_folder(run)), asked))
+def _curves(parts: Parts, run: Run, asked: Asked, sample: bool) -> Response:
+    directory = RunDirectory(run_folder(run))
+    sampled = parts.points.sample(run.id, directory, asked) if sample else None
+    if sampled is None:
+        return json_response(parts.points.curves(run.id, directory, asked))
+    parts.points.read_ahead(run.id, directory)
+    return json_response(sampled, headers={"Tumbler-Sampled": "true"})
 
 
 def _sparklines(parts: Parts, runs: Sequence[Run], asked: Asked) -> Response:
     found = {}
     for run in runs:
+        directory = RunDirectory(run_folder(run))
         try:
-            found[run.id] = parts.points.curves(run.id, RunDirectory(run_folder(run)), asked)
+            sampled = parts.points.sample(run.id, directory, asked)
+            found[run.id] = sampled or parts.points.curves(run.id, directory, asked)
         except StorageError:  # what is wrong with it, its own page tells
             found[run.id] = {"step": [], **{key: [] for key in asked.keys}}
     return json_response({"runs": found})

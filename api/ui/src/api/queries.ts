@@ -82,7 +82,7 @@ export const metricsQuery = (id: string, keys: readonly string[]) =>
     queryKey: ["run", id, "metrics", ...keys],
     queryFn: async ({ signal }) => {
       const mark = tailMark(id);
-      const series = seriesOf(await readMetrics(id, keys, {}, signal));
+      const series = seriesOf(await readMetrics(id, keys, { sample: 1 }, signal));
       return withPoints(series, tailSince(id, mark));
     },
   });
