@@ -96,7 +96,7 @@ def why_it_waits(run: RunInfo) -> str | None:
                 if run.status == RunStatus.STARTING
                 else "it starts within a second"
             )
-            return "; ".join(filter(None, (why or soon, _others_first(run))))
+            return why or "; ".join(filter(None, (soon, _others_first(run))))
         case RunStatus.PAUSED:
             return "a user paused it; it goes on when it is resumed"
         case RunStatus.RUNNING if run.workers.now < run.workers.target:

@@ -35,7 +35,7 @@ train:
   global_batch: 16                 # rows in one step, over all workers
   seed: 1
   optimizer: {name: adamw, lr: 3.0e-3}
-  schedule: {name: cosine, warmup_steps: 50}
+  schedule: {name: cosine, warmup_steps: 20}
   clip_grad_norm: 1.0
   evaluate_every: 250              # steps
 # from_checkpoint: brave-otter-7f3a@best   # begin with the parameters of another run

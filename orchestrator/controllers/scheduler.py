@@ -76,6 +76,8 @@ class Scheduler:
 
     def why(self, run: Run) -> str | None:
         """Why it waits, or has fewer workers than it could use; None where nobody knows, or neither is so."""
+        if not run.active and (never := self.never_fits(run)) is not None:
+            return never  # whoever goes before it
         said = self._plan.waits.get(run.id) or self._plan.shares.get(run.id)
         if said is not None or run.active:
             return said
@@ -84,7 +86,8 @@ class Scheduler:
         return f"at least {QUEUE_SEEN} runs of queue {run.queue} with the same priority go before it"
 
     def never_fits(self, run: Run) -> str | None:
-        """Why the nodes can never hold it; None where they can, or were not seen. Asked at each submit."""
+        """Why the nodes can never hold it; None where they can, or were not seen. Asked at each submit and
+        of each run that is shown."""
         view = self._watch.view
         if view is None or not self._watch.there:
             return None

@@ -53,7 +53,7 @@ SHORTER: Final = {
 _IN_SPEC: Final = {
     "steps: 500": f"steps: {NUM_STEPS}",
     "evaluate_every: 250": f"evaluate_every: {NUM_STEPS}",
-    "warmup_steps: 50": "warmup_steps: 5",
+    "warmup_steps: 20": "warmup_steps: 5",
     "every: 100 steps": "every: 10 steps",
 }
 _TERMINAL: Final = ("SUCCEEDED", "FAILED", "CANCELLED")

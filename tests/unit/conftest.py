@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.snapshot_workers import holding as holding
+
 
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,13 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         names(tmp_path)
 
 
+def test_a_folder_without_files_of_the_format_says_how_they_end(tmp_path: Path) -> None:
+    written(tmp_path, a="1")
+    with pytest.raises(DataError, match="holds no file with anything in it") as raised:
+        names(tmp_path, format="csv")
+    assert raised.value.hint == "With data.format csv, files of a folder end in .csv."
+
+
 def test_one_file_under_two_names_is_refused_even_where_bad_files_are_skipped(tmp_path: Path) -> None:
     written(tmp_path, a="1", b="2")
     (tmp_path / "c.txt").symlink_to(tmp_path / "a.txt")

@@ -28,6 +28,16 @@ async def test_who_is_left_out_because_it_can_never_fit_still_says_why() -> None
     assert said == "can never fit: needs 8 workers of 1 CPU each; the cluster has 2 CPU on 1 node"
 
 
+async def test_who_can_never_fit_says_so_though_others_go_before_it() -> None:
+    world = World(2)
+    for name in ("first", "second"):
+        await world.submit(name, workers=2)
+    await world.submit("giant", workers=8, priority=10)
+    await world.turn(2)
+    said = world.reconciler.wait_of(await world.run("giant"))
+    assert said == "can never fit: needs 8 workers of 1 CPU each; the cluster has 2 CPU on 1 node"
+
+
 async def test_when_the_cluster_grows_what_could_never_fit_is_looked_at_again() -> None:
     world = World(4, 4)
     world.cluster.remove_node(world.cluster.view().nodes[1].id)

@@ -3,12 +3,9 @@
 import os
 import subprocess
 import sys
-import tempfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,91 +14,13 @@ import torch
 
 from orchestrator.checkpoints.manifest import PartFile
 from tests.unit.gang import gang
-from tests.unit.saving import OTHER_SPEC, SHARDS, SPEC, after, bits, train
-from trainers.checkpoints.copying import Origin
+from tests.unit.saving import OTHER_SPEC, SPEC, after, bits, train
+from tests.unit.snapshot_workers import WITHIN_S, Worker, until
 from trainers.checkpoints.held import Held, Holding, held_in
-from trainers.checkpoints.saver import Saver
 from trainers.checkpoints.snapshots import restore_snapshot
 from trainers.checkpoints.writer import Writer
 from trainers.elastic.group import ElasticGroup
 from trainers.elastic.state import TrainState
-
-WITHIN_S = 20.0
-
-
-@pytest.fixture
-def holding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Holding]:
-    """Of a run that is going on."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    run_folder = tmp_path / "run"
-    run_folder.mkdir()
-    (run_folder / "status.json").write_text(
-        '{"run": "run", "attempt": 1, "status": "RUNNING", "updated": "2030-01-01T00:00:00.000Z"}'
-    )
-    found = Holding(run_folder, SPEC)
-    yield found
-    (run_folder / "status.json").unlink()  # then nobody stays
-    until(lambda: not processes(found))
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-
-
-def processes(holding: Holding) -> list[int]:
-    """Writer processes that say they hold something."""
-    return [int(path.stem) for path in holding.folder.glob("*.json") if Path("/proc", path.stem).exists()]
-
-
-class Worker:
-    """Takes snapshots as a member does, and can be lost."""
-
-    def __init__(
-        self,
-        holding: Holding,
-        rank: int = 0,
-        size: int = 1,
-        *,
-        generation: int = 1,
-        wards: tuple[int, ...] = (),
-        writer: Writer | None = None,
-    ) -> None:
-        self.origin = Origin(f"w{rank}", 1, generation, rank, size, wards=wards)
-        self._holding = holding
-        self._writer = writer or Writer()
-        self.state = after(0)
-        self.saver = Saver(
-            self.state, str(holding.run_folder), SHARDS, lambda saved: None, self._writer, holding
-        )
-
-    def train_to(self, step: int) -> None:
-        while self.state.step < step:
-            torch.manual_seed(self.state.step)
-            train(self.state)
-
-    def snapshot(self, *steps: int) -> None:
-        for step in steps:
-            self.train_to(step)
-            # Where the writer process has said in its file that it holds one, its answer may be on its way.
-            until(lambda: self.saver.snapshot(self.origin))
-            until(partial(self._holds, step))
-
-    def _holds(self, step: int) -> bool:
-        own = f"/proc/{self._writer.pid}/"
-        mine = [held for held in held_in(self._holding.folder) if held.memory.startswith(own)]
-        return step in {held.step for held in mine}
-
-    def lose(self) -> None:
-        """As SIGKILL does: the writer process sees its input end without a word."""
-        self.state.settle()
-        process = self._writer._process
-        assert process is not None
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 def trained(steps: int) -> TrainState:
@@ -229,59 +148,6 @@ def test_what_is_not_to_be_trusted_is_forgotten(holding: Holding) -> None:
     worker.saver.forget(3)
     until(lambda: [held.step for held in held_in(holding.folder)] == [2])
     worker.saver.close()
-
-
-def test_who_says_farewell_leaves_nothing_behind(holding: Holding) -> None:
-    worker = Worker(holding)
-    worker.snapshot(2)
-    (process,) = processes(holding)
-    worker.saver.close()
-    until(lambda: not Path("/proc", str(process)).exists())
-    assert not holding.folder.exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("status", ["SUCCEEDED", "PAUSED", None])
-def test_when_the_run_is_over_nobody_stays(holding: Holding, status: str | None) -> None:
-    worker = Worker(holding)
-    worker.snapshot(2)
-    worker.lose()
-    (process,) = processes(holding)
-    time.sleep(0.7)
-    assert Path("/proc", str(process)).exists()
-    path = holding.run_folder / "status.json"
-    if status is None:
-        path.write_text("{")
-    else:
-        path.write_text(path.read_text().replace("RUNNING", status))
-    until(lambda: not Path("/proc", str(process)).exists())
-
-
-@pytest.mark.slow
-def test_who_resumes_a_run_that_lost_its_controller_finds_them(holding: Holding) -> None:
-    """As `tumbler run --resume` does: without a service such a run has failed."""
-    worker = Worker(holding)
-    worker.snapshot(2)
-    path = holding.run_folder / "status.json"
-    path.write_text(path.read_text().replace('"RUNNING"', '"FAILED", "reason": "ControllerLost"'))
-    (process,) = processes(holding)
-    worker.lose()
-    time.sleep(3.0)
-    assert Path("/proc", str(process)).exists()
-    path.write_text(path.read_text().replace("ControllerLost", "NotFinite"))
-    until(lambda: not Path("/proc", str(process)).exists())
-
-
-@pytest.mark.slow
-def test_a_lost_workers_process_ends_when_newer_ones_are_held(holding: Holding) -> None:
-    lost, other = Worker(holding), Worker(holding, generation=2)
-    lost.snapshot(2)
-    (process,) = processes(holding)
-    lost.lose()
-    other.snapshot(3, 5)
-    until(lambda: not Path("/proc", str(process)).exists())
-    assert {held.step for held in held_in(holding.folder)} == {3, 5}
-    other.saver.close()
 
 
 class SlowStorage(Writer):

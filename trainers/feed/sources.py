@@ -91,7 +91,13 @@ def list_files(recipe: Recipe) -> Listing:
                 hint="Remove it, or set data.on_bad_row to skip such files.",
             )
     if not files:
-        raise DataError(f"data.source {recipe.source} holds no file with anything in it")
+        endings = _ENDINGS.get(recipe.format)
+        meant = (
+            f"With data.format {recipe.format}, files of a folder end in {' or '.join(endings)}."
+            if endings
+            else ""
+        )
+        raise DataError(f"data.source {recipe.source} holds no file with anything in it", hint=meant)
     return Listing(tuple(files), tuple(skipped))
 
 

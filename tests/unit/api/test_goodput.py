@@ -74,7 +74,7 @@ async def test_the_metrics_have_the_worker_seconds_of_active_runs(otter: InProce
     await otter.submit("calm-owl")
     recorded = RecordedRun(otter.storage, "calm-owl")
     recorded.started(w1=os.getpid())
-    time.sleep(0.01)
+    time.sleep(0.02)
     recorded.formed(1, "w1")
     run = await otter.moved("calm-owl", RunStatus.RUNNING, attempt=1)
     text = (await otter.client.get("/metrics")).text
