@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any, Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -65,6 +66,8 @@ class RunStream:
     run: Run
     place: Place
     with_logs: bool = False
+    metrics_from: int = 0
+    """The step with which metrics begin, for a reader that has those before."""
     _roster: Roster = field(default_factory=Roster)
     _shown: dict[str, Any] | None = None
     _trouble: str | None = None
@@ -73,6 +76,9 @@ class RunStream:
     def __post_init__(self) -> None:
         self._directory = RunDirectory(run_folder(self.run))
         self._metrics = JournalReader(self._directory.outbox, "metrics")
+        self._has_those_before = self.place.metric > 0
+        # Each step from the first one on has a record, so the n-th step is not before the n-th record.
+        self.place = Place(self.place.event, max(self.place.metric, self.metrics_from - 1))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self.bulletin.reader(self.run.id) as news:
@@ -141,8 +147,16 @@ class RunStream:
             if not points:
                 return
             self.place = Place(self.place.event, points[-1]["seq"])
-            kept = [{name: value for name, value in p.items() if name != "seq"} for p in points]
-            yield self._message("metric", {"points": kept})
+            kept = [{name: value for name, value in p.items() if name != "seq"} for p in self._wanted(points)]
+            if kept:
+                yield self._message("metric", {"points": kept})
+
+    def _wanted(self, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """All from the first one that is not before `metrics_from`: what a rewind brings back is news."""
+        if not self._has_those_before:
+            points = list(dropwhile(lambda point: point["step"] < self.metrics_from, points))
+            self._has_those_before = bool(points)
+        return points
 
     async def _skip_old_logs(self) -> None:
         """What is there already is for GET /logs."""

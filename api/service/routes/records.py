@@ -133,12 +133,15 @@ async def stream_run(
     parts: Given,
     logs: Annotated[bool, Query(description="Also what the workers print from now on")] = False,
     since: Annotated[str | None, Query(description="As Last-Event-ID, for a first connection")] = None,
+    metrics_from: Annotated[
+        int, Query(ge=0, le=_LARGEST, description="The step with which `metric` begins")
+    ] = 0,
     last_event_id: Annotated[str | None, Header(description="The id of the last event received")] = None,
 ) -> Response:
     """Follow a run, from its beginning or from where an earlier stream ended, until it is over."""
     place = Place.parse(last_event_id or since)
     run = await parts.record.find(ref)
-    stream = RunStream(parts.record, parts.bulletin, run, place, with_logs=logs)
+    stream = RunStream(parts.record, parts.bulletin, run, place, logs, metrics_from)
     return StreamingResponse(aiter(stream), headers=STREAM_HEADERS, media_type="text/event-stream")
 
 

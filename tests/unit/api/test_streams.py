@@ -83,6 +83,33 @@ async def test_the_place_can_be_given_as_a_parameter_too(ended: InProcess) -> No
     assert seqs_of(await streamed(ended, since="3.0")) == [4]
 
 
+@pytest.mark.parametrize(("first", "sent"), [(0, 1), (1, 1), (6, 6), (8, 8), (9, None)])
+async def test_who_has_the_metrics_before_a_step_gets_it_and_those_that_follow(
+    ended: InProcess, monkeypatch: pytest.MonkeyPatch, first: int, sent: int | None
+) -> None:
+    monkeypatch.setattr(streams, "_PAGE", 2)
+    messages = await streamed(ended, metrics_from=first)
+    assert steps_of(messages) == ([] if sent is None else list(range(sent, 9)))
+    assert seqs_of(messages) == [1, 2, 3, 4], "events are sent all the same"
+
+
+async def test_what_a_rewind_brings_back_is_sent_whatever_the_reader_had(service: InProcess) -> None:
+    await service.submit("brave-otter")
+    await service.moved("brave-otter", RunStatus.RUNNING, attempt=1)
+    recorded = RecordedRun(service.storage)
+    recorded.formed(1, "w1")
+    recorded.steps(1, 5)
+    reader = await reader_of(service, metrics_from=5)
+    assert [point["step"] for point in (await reader.until("metric")).data["points"]] == [5]
+    recorded.formed(2, "w1", step=2)
+    recorded.steps(3, 3)
+    last = await reader.until("metric")
+    assert [(point["step"], point.get("kind")) for point in last.data["points"]] == [(2, "rewind"), (3, None)]
+    again = await reader_of(service, metrics_from=5, place=Place.parse(last.id))
+    recorded.steps(4, 4)
+    assert [point["step"] for point in (await again.until("metric")).data["points"]] == [4]
+
+
 @pytest.mark.parametrize("place", ["x", "1", "1.2.3", "-1.0", "1." + "9" * 30])
 async def test_a_place_that_is_none_is_refused(ended: InProcess, place: str) -> None:
     answer = await ended.client.get(f"{OTTER}/stream", headers={"Last-Event-ID": place})

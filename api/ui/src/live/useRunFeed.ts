@@ -31,7 +31,7 @@ export function useRunFeed(ref: string, run: Run | undefined): { trouble: string
     },
     [client, ref, run?.id, opened],
   );
-  const url = run ? `${API}${runPath(run.id, `/stream?since=0.${opened.step}`)}` : null;
+  const url = run ? `${API}${runPath(run.id, `/stream?metrics_from=${opened.step + 1}`)}` : null;
   // It may be that the run is gone, and not the service: then the page must hear of it.
   const onLost = useCallback(() => void client.invalidateQueries({ queryKey: ["run", ref], exact: true }), [client, ref]);
   useFeed({ url, kinds: KINDS, last: "end", onMessages, onLost });
@@ -41,8 +41,8 @@ export function useRunFeed(ref: string, run: Run | undefined): { trouble: string
 interface Opened {
   id: string;
   /**
-   * From where in the metrics journal to listen: step n is its n-th record or a later one, so all before the step that
-   * the run had when the page was opened are in the answer of /metrics, and only those that follow are sent.
+   * The step that the run had when the page was opened: all up to it are in the answer of /metrics, and only those
+   * that follow are sent.
    */
   step: number;
   /** What happened before, in the time of the service, is in what the page asked for. */
