@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.service.documents import PREFIX, openapi_of
@@ -33,6 +34,14 @@ from api.service.routes import (
 )
 from orchestrator.domain.errors import TumblerError
 
+_PACKED_FROM: Final = 1024
+"""Bytes of an answer."""
+_BESIDE_FROM: Final = 32 << 10
+"""Bytes of an answer that is packed on a thread: more would hold up the others for a millisecond."""
+_QUICKEST: Final = 1
+"""As a level of gzip: a page of runs becomes a ninth of it in 0.6 ms, hardly less in four times as long."""
+_LEFT_AS_THEY_ARE: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar")
+"""Streams, whose events would wait in the packer, and weights, which do not become smaller."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -84,9 +93,15 @@ def create_app(parts: Parts, *, version: str = "0.1.0", lifespan: Lifespan | Non
     app.add_exception_handler(TumblerError, on_tumbler_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    short = Express(
-        Pages(app.behind_guards, parts.ui), method="POST", path=SUBMIT, endpoint=submit.submit_run
+    packed = GZipMiddleware(
+        app.behind_guards,
+        minimum_size=_PACKED_FROM,
+        compresslevel=_QUICKEST,
+        thread_minimum_size=_BESIDE_FROM,
+        exclude_content_types=_LEFT_AS_THEY_ARE,
     )
+    pages = Pages(packed, parts.ui)
+    short = Express(pages, method="POST", path=SUBMIT, endpoint=submit.submit_run)
     app.guards = Guards(short, host=parts.host, observe=parts.gauges.answered)
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app

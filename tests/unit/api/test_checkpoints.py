@@ -117,6 +117,7 @@ async def test_a_live_run_keeps_its_newest_checkpoint(service: InProcess) -> Non
 @pytest.mark.slow
 async def test_the_model_is_exported_as_an_archive(service: InProcess, run: RunDirectory) -> None:
     answer = await service.client.get(f"{CHECKPOINTS}/8/export")
+    assert "Content-Encoding" not in answer.headers, "weights do not become smaller"
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == 'attachment; filename="brave-otter-step-00000008.tar"'
     assert int(answer.headers["content-length"]) == len(answer.content)
