@@ -62,6 +62,7 @@ class Reconciler:
         self._record = record
         self._files = files
         self._holder = holder
+        self._on_change = on_change
         self._clock = clock
         self._monotonic = monotonic
         self._retention_days = retention_days
@@ -228,7 +229,9 @@ class Reconciler:
             self._pruned_at = self._monotonic()
             before = timestamp(self._clock() - timedelta(days=self._retention_days))
             forgotten = await self._record.prune(ended_before=before)
-            _log.info("runs were forgotten", num_runs=forgotten, ended_before=before)
+            _log.info("runs were forgotten", num_runs=len(forgotten), ended_before=before)
+            for run_id in forgotten:
+                self._on_change(run_id)
 
     async def _pause(self) -> None:
         """Five rounds a second while something trains; else one a second, or at once when woken."""

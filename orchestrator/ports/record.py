@@ -157,8 +157,8 @@ class Record(Protocol):
 
     async def drop_lease(self, holder: str) -> None: ...
 
-    async def prune(self, *, ended_before: str) -> int:
-        """Forget runs that ended before, and idempotency keys older than that; returns how many runs."""
+    async def prune(self, *, ended_before: str) -> list[str]:
+        """Forget runs that ended before, and idempotency keys older than that; returns the runs' ids."""
         ...
 
     async def close(self) -> None: ...

@@ -180,7 +180,7 @@ class MemoryRecord:
         if self._lease.holder == holder:
             self._lease = _Lease(_NOBODY, self._lease.token, 0.0)
 
-    async def prune(self, *, ended_before: str) -> int:
+    async def prune(self, *, ended_before: str) -> list[str]:
         old = [
             run
             for run in self._runs()
@@ -191,7 +191,7 @@ class MemoryRecord:
         for key, (_, run_id) in list(self._keys.items()):
             if self._kept[run_id].run.created < ended_before:
                 del self._keys[key]
-        return len(old)
+        return [run.id for run in old]
 
     async def close(self) -> None:
         pass

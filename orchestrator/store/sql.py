@@ -87,13 +87,13 @@ class SqlRecord:
     async def drop_lease(self, holder: str) -> None:
         await self._write(sql_writes.drop_lease, holder)
 
-    async def prune(self, *, ended_before: str) -> int:
-        num_pruned = 0
+    async def prune(self, *, ended_before: str) -> list[str]:
+        pruned: list[str] = []
         while some := await self._write(sql_writes.prune_runs, ended_before, _PRUNED_AT_ONCE):
-            num_pruned += some
+            pruned += some
         while await self._write(sql_writes.prune_keys, ended_before, _PRUNED_AT_ONCE):
             pass
-        return num_pruned
+        return pruned
 
     async def find(self, reference: str) -> Run:
         return await self._read(sql_reads.find, reference)

@@ -89,11 +89,11 @@ def put_queue(connection: Connection, queue: Queue) -> None:
     connection.execute(_UPSERTS[QUEUES.name], queue_row(queue))
 
 
-def prune_runs(connection: Connection, ended_before: str, limit: int) -> int:
+def prune_runs(connection: Connection, ended_before: str, limit: int) -> Sequence[str]:
     due = RUNS.c.ended.is_not(None) & (RUNS.c.ended < ended_before) & RUNS.c.status.in_(_TERMINAL)
     old = connection.scalars(select(RUNS.c.id).where(due).limit(limit)).all()
     connection.execute(RUNS.delete().where(RUNS.c.id.in_(old)))
-    return len(old)
+    return old
 
 
 def prune_keys(connection: Connection, older_than: str, limit: int) -> int:

@@ -79,6 +79,16 @@ async def test_a_run_that_is_deleted_is_gone(service: InProcess) -> None:
         assert await reader.next() == ("gone", {"id": run.id})
 
 
+async def test_a_run_that_is_forgotten_for_its_age_is_gone(service: InProcess) -> None:
+    await service.submit("brave-otter")
+    run = await service.moved("brave-otter", RunStatus.CANCELLED)
+    await service.round()
+    async with reading(service) as reader:
+        service.cluster.tick(100 * 86_400.0)
+        await service.round()
+        assert await reader.next() == ("gone", {"id": run.id})
+
+
 async def test_nodes_and_queues_that_change_are_told_without_saying_how(service: InProcess) -> None:
     await service.reconciler.look()
     async with reading(service) as reader:
