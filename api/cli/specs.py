@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
@@ -11,17 +11,21 @@ from api.cli.errors import FileExists
 from api.cli.output import Format, put, tell
 from api.cli.spec_template import spec_template
 from orchestrator.domain.disk import storage_errors
-from orchestrator.domain.errors import SpecError
+from orchestrator.domain.errors import Problem, SpecError
 from orchestrator.domain.spec import RunSpec
 from orchestrator.domain.spec_file import SpecSource, load_source
 from trainers.door import problems_at_the_door
-from trainers.task_registry import check_model_config
+from trainers.feed.absence import absence
+from trainers.task_registry import BUILTIN_TASKS, check_model_config
+
+_ELSEWHERE: Final = "a run of a service needs it on the machine of the head and not here"
 
 
 def validate(file: SpecFile, *, overrides: Overrides = (), output: Output = Format.TABLE) -> int:
     """Check a run spec without starting anything: no Ray, no torch, and nothing is written.
 
-    The data themselves, and a task of your own, are checked when the run starts.
+    What is in the data, and a task of your own, are checked when the run starts. That files of `data.source`
+    are there is checked here, as `tumbler run` does; a service looks where its runs start.
     """
     try:
         spec = _checked(load_source(file, overrides))
@@ -72,8 +76,15 @@ def _checked(source: SpecSource) -> RunSpec:
         _check_model(spec)
     except SpecError as error:
         problems += error.problems
+    hint = ""
+    if spec.data.files is not None and (why := absence(spec.data.files)) is not None:
+        if spec.task in BUILTIN_TASKS:
+            problems.append(Problem("data.source", why))
+            hint = _ELSEWHERE
+        elif spec.task is not None:  # it may make something else of it
+            tell(f"data.source {why}; {_ELSEWHERE}")
     if problems:
-        raise source.placed(SpecError(problems))
+        raise source.placed(SpecError(problems, hint=hint))
     return spec
 
 

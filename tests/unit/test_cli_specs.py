@@ -67,6 +67,32 @@ def test_problems_of_the_door_and_of_the_model_come_at_once_with_their_places(
     assert "secrets" in said
 
 
+@pytest.mark.parametrize("source", ["corpus", "./corpus/*.txt", "~/corpus", "file:///nowhere/corpus"])
+def test_data_that_are_not_there_are_told_as_a_run_tells_it(
+    source: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    write(f"task: language_model\ndata:\n  source: '{source}'\n")
+    assert main(["validate", "-f", "run.yaml"]) == 3
+    said = capsys.readouterr().err
+    assert "run.yaml:3:" in said
+    assert "/corpus does not exist" in said or "/corpus/*.txt matches no file" in said
+    assert "on the machine of the head" in said
+    if not source.startswith("file:"):
+        Path("corpus").mkdir()
+        Path("corpus/a.txt").write_text("something")
+        assert main(["validate", "-f", "run.yaml"]) == 0
+
+
+def test_a_task_of_ones_own_may_make_something_else_of_a_source(capsys: pytest.CaptureFixture[str]) -> None:
+    write("task: mine.tasks:Digits\ndata: {source: digits}\n")
+    assert main(["validate", "-f", "run.yaml"]) == 0
+    assert "/digits does not exist" in capsys.readouterr().err
+    write("command: python train.py\ndata: {source: 's3://bucket/corpus'}\n")
+    assert main(["validate", "-f", "run.yaml"]) == 0
+    assert "does not exist" not in capsys.readouterr().err
+
+
 def test_problems_are_told_to_programs_too(capsys: pytest.CaptureFixture[str]) -> None:
     write("task: language_model\nworkers: {mx: 2}\n")
     assert main(["validate", "-f", "run.yaml", "-o", "json"]) == 3

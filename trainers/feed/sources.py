@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 
 from orchestrator.domain.errors import DataError
 from orchestrator.domain.spec_parts import split_scheme
+from trainers.feed.absence import absence
 from trainers.feed.recipe import Recipe
 
 STDLIB: Final = "dataset://stdlib"
@@ -173,12 +174,10 @@ def _find(source: str, wanted: Callable[[str], bool]) -> tuple[Path, list[Path]]
         return path, [found for found in _walk(path) if wanted(found.name)]
     if os.path.lexists(path):
         return path.parent, [path]
-    if not glob.has_magic(str(path)):
-        raise DataError(f"data.source {path} does not exist")
+    if (why := absence(source)) is not None:
+        raise DataError(f"data.source {why}")
     found = [Path(match) for match in glob.glob(str(path), recursive=True)]
     found = [match for match in found if not match.is_dir()]
-    if not found:
-        raise DataError(f"no file matches data.source {path}")
     first_wild = next(number for number, part in enumerate(path.parts) if glob.has_magic(part))
     return Path(*path.parts[:first_wild]), found
 
