@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,9 +26,7 @@ def what_is_missing() -> str | None:
         return f"no browser here: expected one of {', '.join(NAMES)} on the PATH"
     if not DASHBOARD.is_file():
         return "the dashboard is not built: run `make ui`"
-    try:
-        import playwright  # noqa: F401
-    except ImportError:
+    if find_spec("playwright") is None:
         return "no Playwright here: run `pip install playwright`"
     return None
 

@@ -143,7 +143,8 @@ def test_service_driver_and_gcs_die_while_a_run_trains_on(service: Deployment, c
 
     service.kill_service()
     os.kill(service.driver_pid("survivor"), signal.SIGKILL)
-    time.sleep(3)
+    step = watched.step()
+    watched.wait(lambda: watched.step() > step + 40)
     service.tumbler("up")
     service.wait_until(lambda: service.run("survivor")["driver"] == 2)
 

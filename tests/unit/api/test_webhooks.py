@@ -245,8 +245,15 @@ async def test_an_event_that_is_never_taken_is_passed_over_after_days(
     days = iter(range(100))
     async with httpx2.AsyncClient() as client:
         path = standing_path(world.home, "default")
-        clock = lambda: 86400.0 * next(days)  # noqa: E731
-        one = Delivery(hook(receiver), b"k" * 24, world.record, client, path, world.gauges, clock=clock)
+        one = Delivery(
+            hook(receiver),
+            b"k" * 24,
+            world.record,
+            client,
+            path,
+            world.gauges,
+            clock=lambda: 86400.0 * next(days),
+        )
         await one.load([run], timestamp())
         await world.happens(run, EventKind.WORKER_LOST, EventKind.WORKER_WARM, worker="w1")
         one.due([await world.record.find(run.id)])
