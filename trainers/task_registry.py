@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
-from orchestrator.domain.errors import Problem, SpecError
+from orchestrator.domain.errors import CheckpointError, Problem, SpecError
+from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec_fields import suggestion
 from orchestrator.domain.spec_problems import examine
 
@@ -60,6 +61,17 @@ def check_model_config(name: str, model: Mapping[str, Any]) -> BaseModel | None:
 @lru_cache(maxsize=256)
 def _builtin_config(name: str, model: str) -> BaseModel:
     return _checked(_import(_builtin(name).config), json.loads(model))
+
+
+def trained_task(run: RunDirectory) -> str:
+    """The name of the task that reads the run's checkpoints. Raises CheckpointError where it has none."""
+    task = run.spec().task
+    if task is None:
+        raise CheckpointError(
+            f"run '{run.name}' trains code of its own, not a Tumbler task: only that code can read its "
+            "checkpoints"
+        )
+    return task
 
 
 def load_task(name: str, model: Mapping[str, Any]) -> "Task[Any]":

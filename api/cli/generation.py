@@ -14,6 +14,7 @@ from api.cli.places import open_run
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
+from trainers.task_registry import load_task, trained_task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,14 +72,10 @@ def generate(
 def load_trained(run: RunDirectory) -> Trained:
     """The model of a run from its newest checkpoint that is whole; says on stderr which were not.
 
-    Raises NothingToSay for a run that is no task, CheckpointError where no checkpoint is good, SpecError
-    where the task cannot be loaded.
+    Raises CheckpointError for a run that is no task and where no checkpoint is good, SpecError where the task
+    cannot be loaded.
     """
-    spec = run.spec()
-    if spec.task is None:
-        raise NothingToSay(
-            f"run '{run.name}' is no task of Tumbler, so only its own code can read its checkpoints"
-        )
+    name, spec = trained_task(run), run.spec()
     # Three seconds, which a run that is not there need not wait for.
     from trainers.checkpoints.reading import read_model
     from trainers.feed.run_feed import feed_of
@@ -95,7 +92,7 @@ def load_trained(run: RunDirectory) -> Trained:
         except CheckpointError as error:
             tell(f"passed over: {error}")
             continue
-        task = _load_task(spec)
+        task = _load_task(name, spec)
         task.feed = feed_of(run)
         model = task.build_model()
         model.load_state_dict(parameters)
@@ -103,10 +100,7 @@ def load_trained(run: RunDirectory) -> Trained:
     raise CheckpointError(f"none of the {len(candidates)} checkpoints of run '{run.name}' is whole")
 
 
-def _load_task(spec: RunSpec) -> "Task[Any]":
-    from trainers.task_registry import load_task
-
-    assert spec.task is not None
+def _load_task(name: str, spec: RunSpec) -> "Task[Any]":
     if spec.code.working_dir not in sys.path:
         sys.path.append(spec.code.working_dir)
-    return load_task(spec.task, spec.model)
+    return load_task(name, spec.model)

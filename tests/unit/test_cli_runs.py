@@ -185,7 +185,7 @@ def test_a_run_that_printed_nothing_says_so(capsys: pytest.CaptureFixture[str]) 
 def test_a_run_without_a_checkpoint_has_nothing_to_say(capsys: pytest.CaptureFixture[str]) -> None:
     recorded = RecordedRun(Path("runs"), task=None, command="true")
     assert main(["generate", str(recorded.run.path), "--prompt", "x"]) == 1
-    assert "is no task of Tumbler" in capsys.readouterr().err
+    assert "trains code of its own, not a Tumbler task" in capsys.readouterr().err
 
 
 def test_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,7 +193,7 @@ def test_what_is_damaged_or_of_another_spec_is_not_exported(tmp_path: Path) -> N
 
 def test_a_run_that_is_no_task_has_no_model_to_export(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, RunSpec.parse({"name": "otter", "command": "true"}))
-    with pytest.raises(CheckpointError, match="is no task of Tumbler"):
+    with pytest.raises(CheckpointError, match="trains code of its own, not a Tumbler task"):
         exported(run, commit_checkpoint(run, 4), tmp_path / "out")
 
 

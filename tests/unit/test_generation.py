@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from api.checkpoints import checkpoints_of
-from api.cli.errors import NothingToSay
 from api.cli.generation import load_trained
 from orchestrator.domain.errors import CheckpointError
 from orchestrator.domain.run_directory import RunDirectory
@@ -58,5 +57,5 @@ def checkpoint_folder(run: RunDirectory, step: int) -> Path:
 
 
 def test_what_is_no_task_has_nothing_to_say(tmp_path: Path) -> None:
-    with pytest.raises(NothingToSay, match="is no task of Tumbler"):
+    with pytest.raises(CheckpointError, match="trains code of its own, not a Tumbler task"):
         load_trained(RunDirectory.create(tmp_path, RunSpec.parse({"name": "script", "command": "true"})))

@@ -22,13 +22,13 @@ from torch import Tensor
 from orchestrator.checkpoints.manifest import Manifest
 from orchestrator.checkpoints.places import Place
 from orchestrator.domain.disk import storage_errors, sync_path
-from orchestrator.domain.errors import CheckpointError, DataError, StorageError
+from orchestrator.domain.errors import DataError, StorageError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec import RunSpec
 from trainers.checkpoints.reading import read_model
 from trainers.feed.run_feed import feed_of, pinned_scan
 from trainers.feed.tokenizers import END_OF_TEXT, TOKENIZER_FILE, VOCABULARY, load_tokenizer
-from trainers.task_registry import BUILTIN_TASKS, check_model_config
+from trainers.task_registry import BUILTIN_TASKS, check_model_config, trained_task
 
 FORMAT: Final = 1
 MODEL_FILE: Final = "model.safetensors"
@@ -48,20 +48,16 @@ def export_model(run: RunDirectory, place: Place, manifest: Manifest, folder: Pa
     Raises CheckpointError where the checkpoint is damaged, of another spec, or not of a task; StorageError
     where the folder cannot be written.
     """
-    spec = run.spec()
-    if spec.task is None:
-        raise CheckpointError(
-            f"run '{run.name}' is no task of Tumbler, so only its own code can read its checkpoints"
-        )
+    spec, task = run.spec(), trained_task(run)
     where = f"the checkpoint of step {manifest.step} of run '{run.name}'"
     manifest.check_spec(spec.result_fingerprint(), spec.result_content(), where)
     tensors, ties = _untie(read_model(place, manifest))
     tokenizer, content, notes = _tokenizer(run)
-    network = _network(spec.task)
+    network = _network(task)
     config = {
         "format": FORMAT,
         "run": run.name,
-        "task": spec.task,
+        "task": task,
         "model": _model(spec),
         "network": network and {"file": NETWORK_FILE, "class": network[1]},
         "tokenizer": tokenizer,
