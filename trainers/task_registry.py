@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from orchestrator.domain.errors import CheckpointError, Problem, SpecError
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec_fields import suggestion
-from orchestrator.domain.spec_problems import examine
+from orchestrator.domain.spec_problems import examine, nearest_field
 
 if TYPE_CHECKING:
     from trainers.task import Task
@@ -94,7 +94,26 @@ def load_task(name: str, model: Mapping[str, Any]) -> "Task[Any]":
     config = getattr(found, "Config", None)
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         raise _problem(f"{name!r} needs a class attribute Config, a subclass of pydantic.BaseModel")
+    unknown = _unknown(config, model)
+    if unknown:
+        raise SpecError(unknown)
     return found(_checked(config, model))
+
+
+def _unknown(config: type[BaseModel], model: Mapping[str, Any]) -> list[Problem]:
+    """Fields that the config of a user would pass over in silence, as pydantic's models do by default."""
+    if config.model_config.get("extra", "ignore") != "ignore":
+        return []
+    known = {
+        name
+        for key, field in config.model_fields.items()
+        for name in (key, field.alias, field.validation_alias)
+    }
+    return [
+        Problem(f"model.{word}", f"unknown field, {nearest_field(config, (), word)[0]}")
+        for word in model
+        if word not in known
+    ]
 
 
 def _builtin(name: str) -> BuiltinTask:

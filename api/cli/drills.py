@@ -1,6 +1,7 @@
 """`tumbler chaos`: break something on purpose, and see it right itself."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -17,6 +18,7 @@ from cluster.faults import Killed, choose_member
 from cluster.faults import hang_worker as hang
 from cluster.faults import kill_worker as kill
 from cluster.raylets import kill_node as kill_raylet
+from orchestrator.domain.events import timestamp
 from orchestrator.domain.run_directory import RunDirectory
 
 chaos = App(name="chaos", help="Break something on purpose.")
@@ -178,7 +180,9 @@ def _followed(run: RunDirectory, watch: DrillWatch, struck: Any, check: bool, ou
     if check:
         checked = content_of(watch.ended())
         done["invariants"] = checked
-    put(done, {**done, "invariants": _verdict(done)} if check else done, output)
+    lines = {name: value for name, value in done.items() if name not in ("time_s", "invariants")}
+    lines["time"] = timestamp(datetime.fromtimestamp(struck.time_s, UTC))
+    put(done, {**lines, "invariants": _verdict(done)} if check else lines, output)
     say(run, done)
     return 0 if not check or done["invariants"]["ok"] else 1
 

@@ -31,9 +31,10 @@ class Standing:
     """What is up."""
 
     url: str
+    """Of the service, and of its dashboard."""
     docs: str
-    dashboard: str
-    """Ray's own."""
+    """Of REST."""
+    ray_dashboard: str
     home: str
     pid: int
     already: bool = False
@@ -73,12 +74,16 @@ def up(
     with nullcontext() if foreground else waiting("coming up"):
         standing = bring_up(machine, settings, num_cpus=num_cpus, foreground=foreground, say=tell)
     lines = {
-        name: value for name, value in asdict(standing).items() if name != "already" and value is not None
+        "dashboard": standing.url,
+        "REST": standing.docs,
+        "Ray's dashboard": standing.ray_dashboard,
+        "home": standing.home,
+        "process": standing.pid,
     }
     put(asdict(standing), lines, output)
     if standing.already:
         tell("it was up already")
-    tell("next: tumbler init; tumbler submit -f run.yaml; tumbler ls; end it with tumbler down")
+    tell("next: tumbler init; tumbler submit -f run.yaml; tumbler top; end it with tumbler down")
 
 
 def down(
@@ -129,9 +134,9 @@ def bring_up(
     if new_head:
         say("starting a Ray head")
         head = machine.start_head(num_cpus)
-    dashboard = head.dashboard_url if head else address
+    ray_dashboard = head.dashboard_url if head else address
     if record is not None:
-        return _standing(settings, record, dashboard, already=not new_head)
+        return _standing(settings, record, ray_dashboard, already=not new_head)
     environment = {**(head.env if head else {}), **_environment(settings)}
     if foreground:
         say("starting the service; Ctrl-C ends it, and `tumbler down` the head")
@@ -147,7 +152,7 @@ def bring_up(
         if new_head:
             machine.stop_head()
         raise
-    return _standing(settings, record, dashboard, already=False)
+    return _standing(settings, record, ray_dashboard, already=False)
 
 
 def take_down(
@@ -192,8 +197,8 @@ def _wait_until_ready(machine: Machine, pid: int) -> ServiceRecord:
     raise CannotStart(f"the service was not ready after {_READY_S:.0f} s; its last words:\n{words}")
 
 
-def _standing(settings: Settings, record: ServiceRecord, dashboard: str, *, already: bool) -> Standing:
-    return Standing(record.url, f"{record.url}/docs", dashboard, str(settings.home), record.pid, already)
+def _standing(settings: Settings, record: ServiceRecord, ray_dashboard: str, *, already: bool) -> Standing:
+    return Standing(record.url, f"{record.url}/docs", ray_dashboard, str(settings.home), record.pid, already)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -88,8 +88,10 @@ def _row(queue: Mapping[str, Any]) -> tuple[object, ...]:
 
 def amounts(amounts: Mapping[str, float]) -> str:
     """Such as `4 workers, 4 CPU, 2.0 GiB`."""
-    return ", ".join(
-        size(amounts[kind]) if kind == "memory" else f"{amounts[kind]:g} {kind}"
-        for kind in QUOTA_KINDS
-        if kind in amounts
-    )
+    return ", ".join(_amount(kind, amounts[kind]) for kind in QUOTA_KINDS if kind in amounts)
+
+
+def _amount(kind: str, number: float) -> str:
+    if kind == "memory":
+        return size(number)
+    return f"{number:g} {'worker' if kind == 'workers' and number == 1 else kind}"

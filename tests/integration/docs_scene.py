@@ -172,9 +172,12 @@ class Scene:
         return text
 
     def _local(self) -> str:
-        """The folder of a run of a task that `tumbler run` made here: one with a ledger, so no command."""
-        ledgers = self.folder.glob("runs/*/outbox/ledger*")
-        return str(next(path.parents[1] for path in ledgers if not (path.parents[1] / "owner").exists()))
+        """The folder of a run that `tumbler run` made of the spec of `tumbler init`."""
+        found = (path.parent for path in self.folder.glob("runs/*/spec.json"))
+        language = (
+            run for run in found if json.loads((run / "spec.json").read_text())["task"] == "language_model"
+        )
+        return str(next(run for run in language if not (run / "owner").exists()))
 
     def _folder(self, *, made: bool) -> str:
         path = self.folder / f"out-{secrets.token_hex(4)}"

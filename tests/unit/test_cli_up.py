@@ -143,7 +143,7 @@ def test_a_head_that_died_is_started_again_under_its_service(here: FakeMachine, 
 
 def test_no_head_is_started_where_a_cluster_is_given(here: FakeMachine, tmp_path: Path) -> None:
     joined = Settings.load(home=tmp_path, ray_address="http://10.0.0.5:8265")
-    assert bring_up(here, joined).dashboard == "http://10.0.0.5:8265"
+    assert bring_up(here, joined).ray_dashboard == "http://10.0.0.5:8265"
     assert here.done == ["service"]
     assert here.environment["TUMBLER_RAY_ADDRESS"] == "http://10.0.0.5:8265"
 
@@ -230,7 +230,7 @@ def test_up_and_down_are_told_to_programs_and_people(
     monkeypatch.setattr(lifting, "ThisMachine", lambda given: here)
     assert main(["up", "--home", str(settings.home)]) == 0
     said = capsys.readouterr()
-    assert f"docs       {URL}/docs" in said.out
+    assert said.out.startswith(f"dashboard        {URL}\n")
     assert "tumbler submit -f run.yaml" in said.err
     assert main(["up", "--home", str(settings.home)]) == 0
     assert "it was up already" in capsys.readouterr().err

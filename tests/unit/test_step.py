@@ -1,5 +1,6 @@
 import itertools
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -122,6 +123,25 @@ def test_a_task_that_is_not_deterministic_is_refused_where_bits_count() -> None:
         runner(Moody())
     assert "train.consistency to fast" in str(caught.value)
     runner(Moody(), {"consistency": "fast"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda loss: loss.total, "its loss returns a Tensor, expected a ShardLoss"),
+        (lambda loss: None, "its loss returns a NoneType, expected a ShardLoss"),
+        (lambda loss: ShardLoss(0.5, loss.count), "the total of its loss is a float"),
+        (lambda loss: ShardLoss(loss.total.expand(2), loss.count), r"of its loss has shape \[2\]"),
+        (lambda loss: ShardLoss(loss.total.detach(), loss.count), "the total of its loss has no gradient"),
+    ],
+)
+def test_a_loss_that_is_no_sum_is_refused(spoil: Callable[[ShardLoss], Any], sentence: str) -> None:
+    class Spoilt(Still):
+        def loss(self, model: nn.Module, batch: Any) -> Any:
+            return spoil(super().loss(model, batch))
+
+    with pytest.raises(SpecError, match=f"^task: .*{sentence}"):
+        runner(Spoilt())
 
 
 @pytest.mark.parametrize("consistency", ["bitwise", "fast"])

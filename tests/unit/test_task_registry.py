@@ -123,6 +123,11 @@ def test_the_config_of_a_user_is_checked(user_code: str) -> None:
     assert problem.startswith("model.width: ")
 
 
+def test_a_field_that_the_config_of_a_user_would_pass_over_is_refused(user_code: str) -> None:
+    said = problems(f"{user_code}:Mine", {"widht": 5})
+    assert said == ["model.widht: unknown field, did you mean 'width'?"]
+
+
 def test_a_module_that_is_not_there_is_told_where_it_was_looked_for(user_code: str) -> None:
     (problem,) = problems("no_such_module:Mine", {})
     assert problem.endswith("No module named 'no_such_module'; it is looked for in code.working_dir")

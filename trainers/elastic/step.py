@@ -104,7 +104,11 @@ class StepRunner:
         first = partial(self._forwards, 1, self._plan.logical_shards)
         pieces = first(0)
         assert pieces, "the plan gives the first shard of the first batch at least one row"
-        sums = pieces[0]().sums
+        loss: object = pieces[0]()
+        if (wrong := wrong_with(loss)) is not None:
+            raise SpecError([Problem("task", wrong)])
+        assert isinstance(loss, ShardLoss)
+        sums = loss.sums
         taken = sorted(RESERVED_NAMES & set(sums))
         if taken:
             raise SpecError([Problem("task", f"its loss sums {taken[0]!r}, a name that metrics have")])
@@ -239,6 +243,23 @@ class StepRunner:
         with forward_in(self._train.precision, self._device):
             found = self._task.loss(self.state.model, batch)
         return replace(found, total=found.total * math.nan) if poisoned else found
+
+
+def wrong_with(loss: object) -> str | None:
+    """What a task's `loss` returned in place of a sum that can be trained on, in a sentence."""
+    if not isinstance(loss, ShardLoss):
+        kind = type(loss).__name__
+        return f"its loss returns a {kind}, expected a ShardLoss: the sum over the rows, and their count"
+    total: object = loss.total
+    if not isinstance(total, torch.Tensor):
+        return f"the total of its loss is a {type(total).__name__}, expected a tensor: the sum over the rows"
+    if total.dim():
+        return (
+            f"the total of its loss has shape {list(total.shape)}, expected a scalar: the sum over the rows"
+        )
+    if not total.requires_grad:
+        return "the total of its loss has no gradient: it does not depend on the model's parameters"
+    return None
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
