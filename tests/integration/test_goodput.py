@@ -84,8 +84,8 @@ def test_a_run_with_a_kill_resizes_and_checkpoints_adds_up(paced: Any) -> None:
     assert 0 < living[0].worker_s < report.worker_s
     spent = report.buckets
     assert spent[Bucket.START] > 1.0, "four processes were started"
-    assert 0 < spent[Bucket.RECOVERY] < 1.0
-    assert 0 < spent[Bucket.RESIZE] < 1.0
+    assert 0 < spent[Bucket.RECOVERY] < spent[Bucket.START]
+    assert 0 < spent[Bucket.RESIZE] < spent[Bucket.START]
     assert spent[Bucket.CHECKPOINT] > 0
     assert spent[Bucket.REPEATED] == 0
     assert (report.steps, report.steps_repeated) == (300, 0)

@@ -11,8 +11,8 @@ from orchestrator.domain.spec import RunSpec
 from tests.integration.raylets import Raylets, raylets
 from tests.integration.saboteur import Watched
 
-AGAIN_WITHIN_S = 6.0
-"""The bar is 3 s after the death is seen, which takes a second or so; twice that on a busy machine."""
+AGAIN_WITHIN_S = 15.0
+"""The bar is 3 s after the death is seen, on a quiet machine; a group that starts anew takes a minute."""
 
 
 @pytest.fixture(scope="module")
