@@ -1,7 +1,7 @@
 /** The proof from durable records that each row was used once. Made when somebody asks, since it reads them all. */
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { runPath } from "../../api/client";
+import { Refusal, runPath } from "../../api/client";
 import { auditQuery } from "../../api/queries";
 import type { Audit, RunDetail } from "../../api/types";
 import { count } from "../../lib/format";
@@ -17,6 +17,7 @@ export function AuditPanel({ run }: { run: RunDetail }) {
   const [wanted, setWanted] = useState(false);
   const itself = isOver(run.status) && run.step > 0 && run.step <= SMALL;
   const found = useQuery({ ...auditQuery(run.id), enabled: wanted || itself, staleTime: Number.POSITIVE_INFINITY });
+  const absent = found.error instanceof Refusal && found.error.status === 404;
   const again = (
     <button type="button" className="quiet" onClick={() => (wanted || itself ? void found.refetch() : setWanted(true))} disabled={found.isFetching}>
       {found.isFetching ? "Reading…" : found.data ? "Audit again" : "Audit now"}
@@ -24,7 +25,9 @@ export function AuditPanel({ run }: { run: RunDetail }) {
   );
   return (
     <Panel id="audit" title="Audit" cli={`tumbler audit ${run.name}`} api={runPath(run.name, "/audit")} tools={again}>
-      {found.error && !found.data ? (
+      {absent && !found.data ? (
+        <Empty>There is nothing to audit yet: the records are made when the run starts.</Empty>
+      ) : found.error && !found.data ? (
         <Trouble error={found.error} />
       ) : found.data ? (
         <Verdict report={found.data} />

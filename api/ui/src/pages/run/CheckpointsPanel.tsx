@@ -68,15 +68,18 @@ function Row({ run, checkpoint }: { run: RunDetail; checkpoint: Checkpoint }) {
   return (
     <tr>
       <td className="right">{count(step)}</td>
-      <td>
-        {moment(checkpoint.committed)} <span className="faint small">attempt {checkpoint.attempt}, generation {checkpoint.generation}</span>
+      <td className="whole">
+        {moment(checkpoint.committed)}
+        <div className="faint small">
+          attempt {checkpoint.attempt}, generation {checkpoint.generation}
+        </div>
       </td>
       <td className="right">{bytes(checkpoint.size)}</td>
       <td className="right">{number(loss)}</td>
       <td className="mono" title={checkpoint.parameters_sha256 ?? ""}>
         {checkpoint.parameters_sha256?.slice(0, 12) ?? "–"}
       </td>
-      <td aria-live="polite">
+      <td className="seen" aria-live="polite">
         {check.isPending ? (
           <span className="row soft">
             <i className="spinner" aria-hidden="true" /> reading
