@@ -8,6 +8,7 @@ import { count } from "../../lib/format";
 import { isOver } from "../../lib/status";
 import { Copy } from "../../ui/Copy";
 import { Empty, Panel } from "../../ui/Panel";
+import { right, Table } from "../../ui/Table";
 import { Trouble } from "../../ui/Trouble";
 
 /** Up to so many steps an ended run is audited without being asked. */
@@ -60,30 +61,17 @@ function Verdict({ report }: { report: Audit }) {
         </p>
       ))}
       {(report.epochs?.length ?? 0) > 0 && (
-        <div className="scroll-y epochs" tabIndex={0} role="region" aria-label="Rows of each epoch">
-          <table className="data">
-            <thead>
-              <tr>
-                {["Epoch", "Expected", "Used", "Repeated", "Missed"].map((head) => (
-                  <th key={head} scope="col" className="right">
-                    {head}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {report.epochs?.map((epoch) => (
-                <tr key={epoch.epoch}>
-                  <td className="right">{epoch.epoch}</td>
-                  <td className="right">{count(epoch.expected)}</td>
-                  <td className="right">{count(epoch.consumed)}</td>
-                  <td className={`right ${epoch.repeated ? "bad" : ""}`}>{count(epoch.repeated)}</td>
-                  <td className={`right ${epoch.missed ? "bad" : ""}`}>{count(epoch.missed)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table label="Rows of each epoch" heads={["Epoch", "Expected", "Used", "Repeated", "Missed"].map(right)} frame="scroll-y epochs">
+          {report.epochs?.map((epoch) => (
+            <tr key={epoch.epoch}>
+              <td className="right">{epoch.epoch}</td>
+              <td className="right">{count(epoch.expected)}</td>
+              <td className="right">{count(epoch.consumed)}</td>
+              <td className={`right ${epoch.repeated ? "bad" : ""}`}>{count(epoch.repeated)}</td>
+              <td className={`right ${epoch.missed ? "bad" : ""}`}>{count(epoch.missed)}</td>
+            </tr>
+          ))}
+        </Table>
       )}
       {report.parameters_sha256 && (
         <p className="row small">
