@@ -97,7 +97,7 @@ function Lines({ lines, follow, onScrolledUp, onBottom }: LinesProps) {
       role="log"
       aria-label="Logs"
       onScroll={onScroll}
-      onWheel={(event) => event.deltaY < 0 && follow && onScrolledUp()}
+      onWheel={(event) => event.deltaY < 0 && follow && place.current!.scrollTop > 0 && onScrolledUp()}
     >
       <div style={{ height: list.getTotalSize(), position: "relative" }}>
         {list.getVirtualItems().map((item) => {
