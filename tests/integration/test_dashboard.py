@@ -48,6 +48,14 @@ PAGES = {
     "submit": "/submit",
 }
 STEP = "parseInt(document.querySelector('.figure b').textContent.replace(/\\D/g, ''))"
+TALKING = '''"""The paced task, which prints what it sees."""
+from paced import Paced
+
+class Talking(Paced):
+    def loss(self, model, batch):
+        print("rows", *batch[2].tolist())
+        return super().loss(model, batch)
+'''
 CURVE = "document.querySelector('#curves canvas').toDataURL()"
 
 
@@ -72,8 +80,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     """As a user types it."""
     code = paced_code(tmp_path_factory.mktemp("code"))
+    (code / "talking.py").write_text(TALKING)
     return f"""name: {RUN}
-task: paced:Paced
+task: talking:Talking
 workers: {{min: 1, max: 2}}
 model: {{pause_s: 0.02}}
 code: {{working_dir: {json.dumps(str(code))}}}
@@ -92,6 +101,7 @@ def test_a_run_is_submitted_watched_broken_steered_and_ended_on_one_page_that_is
         expect(status(page)).to_have_text("Running", timeout=2 * PATIENCE_MS)
         expect(figure(page, "Workers")).to_have_text("2")
         the_curve_moves(page)
+        the_log_moves(page)
 
         kill_a_worker(page)
         page.screenshot(path=folder / "recovered.png", full_page=True)
@@ -132,6 +142,16 @@ def the_curve_moves(page: Page) -> None:
     while not (page.evaluate(STEP) > step + 10 and page.evaluate(CURVE) != painted):
         assert time.monotonic() < deadline, f"the curve stands still at step {page.evaluate(STEP)}"
         page.wait_for_timeout(100)
+
+
+def the_log_moves(page: Page) -> None:
+    """By the stream of the run: for longer than a second nothing is asked for."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    last = page.get_by_role("log", name="Logs").locator(".log-text").last
+    for _ in range(4):
+        expect(last).not_to_have_text(last.inner_text())
+    assert [url for url in asked if "/logs" in url] == []
 
 
 def kill_a_worker(page: Page) -> None:
