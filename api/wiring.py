@@ -137,9 +137,7 @@ def assemble(settings: Settings, record: Record, cluster: Cluster, files: RunFil
         bulletin=bulletin,
         gauges=gauges,
         points=points,
-        overview=Overview(
-            record, bulletin, lambda: (reconciler.last_view, reconciler.cluster_trouble is None)
-        ),
+        overview=Overview(record, bulletin, reconciler),
         folders=TakenNames(),
         storage=settings.storage,
         packages=settings.packages,

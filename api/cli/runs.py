@@ -12,12 +12,9 @@ from api.cli.output import Columns, Format, number, put, tell
 from api.cli.places import service_for, storage_or_default
 from api.cli.served_runs import LIST_COLUMNS, lines_about, row_of
 from api.client import Client
-from api.client_types import RunInfo
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.run_directory import RunDirectory, RunState
 from orchestrator.domain.status import RunStatus
-
-_REASONS_ASKED = 10
 
 
 def ls(
@@ -110,19 +107,10 @@ def _progress(state: RunState) -> str:
 
 def _list_served(service: Client, output: Format, limit: int, **conditions: Any) -> None:
     runs = list(service.runs(limit=limit, **conditions))
-    if output is Format.TABLE:
-        runs = with_reasons(service, runs)
     rows = [row_of(run) for run in runs]
     chosen = " is like that" if any(conditions.values()) else " yet"
     empty = f"no run{chosen}; start one with `tumbler submit -f run.yaml`"
     put([run.content() for run in runs], Columns(LIST_COLUMNS, rows, empty=empty), output)
-
-
-def with_reasons(service: Client, runs: list[RunInfo]) -> list[RunInfo]:
-    """Lists do not say what a run waits for; of the first few it is worth asking."""
-    asked = {run.id for run in runs if run.status == RunStatus.QUEUED and run.wait is None}
-    asked = set(sorted(asked)[:_REASONS_ASKED])
-    return [service.run(run.id) if run.id in asked else run for run in runs]
 
 
 def _chosen(

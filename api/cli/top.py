@@ -19,7 +19,6 @@ from api.cli.output import Format, duration, number, put
 from api.cli.places import need_service
 from api.cli.progress import Pace
 from api.cli.queues import amounts
-from api.cli.runs import with_reasons
 from api.cli.served_runs import age, progress_of, workers_of
 from api.client import Client
 from api.client_types import NodeInfo, RunInfo
@@ -98,7 +97,6 @@ def look_at(service: Client) -> Look:
     """Raises ServiceUnreachable. Of a cluster that is away there are no nodes."""
     active = list(service.runs(status=sorted(ACTIVE), limit=_MOST_RUNS))
     waiting = list(service.runs(status=RunStatus.QUEUED, sort="created", limit=_MOST_WAITING))
-    waiting = with_reasons(service, waiting)
     seats: dict[str, list[str]] = {}
     for run in active:
         for worker in service.workers(run.id) if run.workers.now else ():

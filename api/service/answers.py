@@ -16,7 +16,7 @@ class Shown(BaseModel):
 
 class WaitShown(Shown):
     position: int | None
-    """1 is next; None for a run that has workers, and in the answer to a submit."""
+    """1 is next; None for a run that has workers, in lists, and in the answer to a submit."""
     why: str | None
     """One sentence: why it waits, or has fewer workers than it could use; None while it is not known."""
 
@@ -31,7 +31,7 @@ class WorkersShown(Shown):
 
 
 class RunShown(Shown):
-    """One run, as lists and streams show it. Times are RFC 3339 in UTC."""
+    """One run, as its own stream shows it. Times are RFC 3339 in UTC."""
 
     id: str
     name: str
@@ -62,17 +62,22 @@ class RunShown(Shown):
     """The ETag."""
 
 
-class RunDetail(RunShown):
-    """One run and what was asked for."""
+class RunListed(RunShown):
+    """One run, as lists and the stream over all runs show it. Times are RFC 3339 in UTC."""
 
     wait: WaitShown | None
-    """Of a run that is QUEUED, or has fewer workers than it could use. Only GET fills it in, and the answer
-    to a submit of what can never fit the cluster as it is."""
+    """Of a run that is QUEUED or STARTING, or has fewer workers than it could use."""
+
+
+class RunDetail(RunListed):
+    """One run and what was asked for. Only GET fills in `wait`, and the answer to a submit of what can never
+    fit the cluster as it is."""
+
     spec: dict[str, Any]
 
 
 class RunList(Shown):
-    runs: list[RunShown]
+    runs: list[RunListed]
     next_cursor: str | None
     total: int | None
     """How many runs match, on all pages; None on all pages but the first."""

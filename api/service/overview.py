@@ -7,7 +7,7 @@ many pages are open, and nothing is read while none is. A slow reader finds the 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +17,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic_core import to_json
 
 from api.service.bulletin import Bulletin, Changes
-from api.service.representations import run_dict
+from api.service.waits import Waits, listed_dict
 from orchestrator.domain.runs import Run
 from orchestrator.ports.record import Record
 
@@ -26,7 +26,7 @@ GATHER_S: Final = 0.05
 PROGRESS_EVERY_S: Final = 0.5
 """Of each run, unless something else than its progress changed."""
 LOOK_EVERY_S: Final = 1.0
-"""At the cluster: nobody tells when a node comes or goes."""
+"""At the cluster, and at why runs wait: nobody tells when a node comes or goes, or a decision changes."""
 HEARTBEAT_S: Final = 15.0
 _AT_ONCE: Final = 500
 _HELLO: Final = b"retry: 1000\n: what changes from now on\n\n"
@@ -54,13 +54,12 @@ class Overview:
         self,
         record: Record,
         bulletin: Bulletin,
-        cluster: Callable[[], object],
+        waits: Waits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`cluster` returns something that differs when the nodes do."""
         self._record = record
         self._bulletin = bulletin
-        self._cluster = cluster
+        self._waits = waits
         self._monotonic = monotonic
         self._numbers = itertools.count(1)
         self._readers: list[_Reader] = []
@@ -87,13 +86,15 @@ class Overview:
 
     async def _tell(self) -> None:
         with self._bulletin.reader_of_all() as changes:
-            memory, seen = _Told(self._monotonic), self._cluster()
+            memory, seen, reasons = _Told(self._monotonic), self._cluster(), self._waits.reasons
             while not self._bulletin.closed:
                 runs, cluster = await _gathered(changes, memory.next_in_s())
                 now = self._cluster()
                 if cluster or now != seen:
                     seen = now
                     self._say(_CLUSTER, _CLUSTER, {})
+                before, reasons = reasons, self._waits.reasons
+                runs |= _differing(before, reasons)
                 try:
                     await self._tell_of([*(runs | memory.held)], memory)
                 except Exception:
@@ -111,7 +112,11 @@ class Overview:
                 memory.held.discard(run_id)
                 self._say(run_id, "gone", {"id": run_id})
             for run in memory.due(found.values()):
-                self._say(run.id, "run", run_dict(run))
+                self._say(run.id, "run", listed_dict(run, self._waits))
+
+    def _cluster(self) -> object:
+        """Differs when the nodes do."""
+        return self._waits.last_view, self._waits.cluster_trouble is None
 
     def _say(self, key: str, kind: str, content: Any) -> None:
         message = self._message(kind, content)
@@ -153,6 +158,11 @@ class _Told:
         if oldest is None:
             return LOOK_EVERY_S
         return min(LOOK_EVERY_S, max(0.0, oldest + PROGRESS_EVERY_S - self._monotonic()))
+
+
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
+    """The keys under which they do not have the same."""
+    return {key for key, _ in one.items() ^ other.items()}
 
 
 async def _gathered(changes: Changes, timeout_s: float) -> tuple[set[str], bool]:

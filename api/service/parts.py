@@ -1,9 +1,9 @@
 """What the routes work with; `api.wiring` puts it together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -15,31 +15,11 @@ from api.service.overview import Overview
 from api.service.pages import UI
 from api.service.points import PointCache
 from api.service.prometheus import Gauges
-from orchestrator.domain.queues import Queue
-from orchestrator.domain.runs import Run
-from orchestrator.ports.cluster import Cluster, ClusterView
+from api.service.waits import Waits
+from orchestrator.ports.cluster import Cluster
 from orchestrator.ports.record import Record
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.runs import RunService
-
-
-class Waits(Protocol):
-    """What the service tells of the reconciler."""
-
-    def wait_of(self, run: Run) -> str | None: ...
-
-    def warning_of(self, run: Run) -> str | None: ...
-
-    def wake(self) -> None: ...
-
-    @property
-    def queues(self) -> Mapping[str, Queue]: ...
-
-    @property
-    def cluster_trouble(self) -> str | None: ...
-
-    @property
-    def last_view(self) -> ClusterView | None: ...
 
 
 @dataclass(frozen=True)

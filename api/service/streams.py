@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ LOOK_EVERY_S: Final = 0.15
 """While an attempt lives: nobody tells when the metrics journal grows."""
 LOOK_SELDOM_S: Final = 1.0
 """While none does; what happens then goes through the record, which tells."""
+LOGS_EVERY_S: Final = 0.5
+"""Each look at what workers printed opens the files of all of them."""
 HEARTBEAT_S: Final = 15.0
 _PAGE: Final = 500
 _PLACE: Final = re.compile(r"(\d{1,15})\.(\d{1,15})")
@@ -65,13 +67,16 @@ class RunStream:
     bulletin: Bulletin
     run: Run
     place: Place
-    with_logs: bool = False
+    logs: LogQuery | None = None
+    """Which lines of workers are wanted; None: none of them."""
+    log_cursor: LogCursor | None = None
+    """How far the reader has them; None: what comes from now on."""
     metrics_from: int = 0
     """The step with which metrics begin, for a reader that has those before."""
     _roster: Roster = field(default_factory=Roster)
     _shown: dict[str, Any] | None = None
     _trouble: str | None = None
-    _log_cursor: LogCursor = field(default_factory=LogCursor)
+    _logs_read_s: float = float("-inf")
 
     def __post_init__(self) -> None:
         self._directory = RunDirectory(run_folder(self.run))
@@ -83,8 +88,8 @@ class RunStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self.bulletin.reader(self.run.id) as news:
             self._roster = await roster_of(self.record, self.run.id, until=self.place.event)
-            if self.with_logs:
-                await self._skip_old_logs()
+            if self.logs is not None and self.log_cursor is None:
+                self.log_cursor = await self._end_of_logs(self.logs)
             spoke_s = time.monotonic()
             while not self.bulletin.closed:
                 news.clear()
@@ -119,8 +124,10 @@ class RunStream:
             yield message
         async for message in self._new_metrics():
             yield message
-        if self.with_logs:
-            async for message in self._new_logs():
+        now_s = time.monotonic()
+        if self.logs and (self.run.status.terminal or now_s - self._logs_read_s >= LOGS_EVERY_S):
+            self._logs_read_s = now_s
+            async for message in self._new_logs(self.logs, self.log_cursor or LogCursor()):
                 yield message
 
     async def _new_events(self) -> AsyncIterator[bytes]:
@@ -158,21 +165,24 @@ class RunStream:
             self._has_those_before = bool(points)
         return points
 
-    async def _skip_old_logs(self) -> None:
+    async def _end_of_logs(self, query: LogQuery) -> LogCursor:
         """What is there already is for GET /logs."""
-        query, attempt = LogQuery(tail=0), self.run.attempt
-        with suppress(StorageError):
-            _, self._log_cursor = await asyncio.to_thread(last_lines, self._directory, query, attempt)
+        try:
+            found = await asyncio.to_thread(
+                last_lines, self._directory, replace(query, tail=0), self.run.attempt
+            )
+        except StorageError:
+            return LogCursor()
+        return found[1]
 
-    async def _new_logs(self) -> AsyncIterator[bytes]:
-        query = LogQuery(tail=_PAGE, ended=self.run.status.terminal)
+    async def _new_logs(self, query: LogQuery, cursor: LogCursor) -> AsyncIterator[bytes]:
+        wanted = replace(query, tail=_PAGE, ended=self.run.status.terminal)
         try:
             while True:
-                lines, self._log_cursor = await asyncio.to_thread(
-                    next_lines, self._directory, query, self._log_cursor
-                )
-                for line in lines:
-                    yield self._message("log", line)
+                lines, cursor = await asyncio.to_thread(next_lines, self._directory, wanted, cursor)
+                self.log_cursor = cursor
+                if lines:
+                    yield self._message("log", {"lines": lines, "next": cursor.text()})
                 if len(lines) < _PAGE:
                     return
         except StorageError:

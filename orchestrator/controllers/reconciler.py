@@ -123,6 +123,11 @@ class Reconciler:
         return self._scheduler.never_fits(run)
 
     @property
+    def reasons(self) -> Mapping[str, str]:
+        """Run id -> what `wait_of` says, as far as the last decision was about it."""
+        return self._scheduler.reasons
+
+    @property
     def queues(self) -> Mapping[str, Queue]:
         """Those with a quota or weight, as they were in the last round."""
         return self._scheduler.queues

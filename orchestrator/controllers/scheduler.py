@@ -85,6 +85,11 @@ class Scheduler:
             return said
         return f"at least {QUEUE_SEEN} runs of queue {run.queue} with the same priority go before it"
 
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Run id -> why it waits, or has no more workers: of those that the plan looked at."""
+        return {**self._plan.shares, **self._plan.waits}
+
     def never_fits(self, run: Run) -> str | None:
         """Why the nodes can never hold it; None where they can, or were not seen. Asked at each submit and
         of each run that is shown."""

@@ -1,6 +1,8 @@
 """The dashboard in a real browser, on a real service and a real run: seen, steered, broken and mended."""
 
 import json
+import re
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,14 @@ PAGES = {
     "submit": "/submit",
 }
 STEP = "parseInt(document.querySelector('.figure b').textContent.replace(/\\D/g, ''))"
+TALKING = '''"""The paced task, which prints what it sees."""
+from paced import Paced
+
+class Talking(Paced):
+    def loss(self, model, batch):
+        print("rows", *batch[2].tolist())
+        return super().loss(model, batch)
+'''
 CURVE = "document.querySelector('#curves canvas').toDataURL()"
 
 
@@ -70,8 +80,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     """As a user types it."""
     code = paced_code(tmp_path_factory.mktemp("code"))
+    (code / "talking.py").write_text(TALKING)
     return f"""name: {RUN}
-task: paced:Paced
+task: talking:Talking
 workers: {{min: 1, max: 2}}
 model: {{pause_s: 0.02}}
 code: {{working_dir: {json.dumps(str(code))}}}
@@ -90,6 +101,7 @@ def test_a_run_is_submitted_watched_broken_steered_and_ended_on_one_page_that_is
         expect(status(page)).to_have_text("Running", timeout=2 * PATIENCE_MS)
         expect(figure(page, "Workers")).to_have_text("2")
         the_curve_moves(page)
+        the_log_moves(page)
 
         kill_a_worker(page)
         page.screenshot(path=folder / "recovered.png", full_page=True)
@@ -130,6 +142,16 @@ def the_curve_moves(page: Page) -> None:
     while not (page.evaluate(STEP) > step + 10 and page.evaluate(CURVE) != painted):
         assert time.monotonic() < deadline, f"the curve stands still at step {page.evaluate(STEP)}"
         page.wait_for_timeout(100)
+
+
+def the_log_moves(page: Page) -> None:
+    """By the stream of the run: for longer than a second nothing is asked for."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    last = page.get_by_role("log", name="Logs").locator(".log-text").last
+    for _ in range(4):
+        expect(last).not_to_have_text(last.inner_text())
+    assert [url for url in asked if "/logs" in url] == []
 
 
 def kill_a_worker(page: Page) -> None:
@@ -175,13 +197,17 @@ def run_it_again_shorter(page: Page, service: Deployment) -> None:
 
 @pytest.fixture(scope="module")
 def seen(service: Deployment, spec: str) -> None:
-    """The runs that the pages show, also where the first test did not make them."""
+    """The runs that the pages show: cancelled and finished, also where the first test did not make them."""
     kept = {run["name"] for run in service.get("runs")["runs"]}
     for name in {RUN, f"{RUN}-again"} - kept:
         path = service.home / f"{name}.yaml"
-        path.write_text(spec.replace(f"name: {RUN}", f"name: {name}").replace("100000", "40"))
+        steps = "100000" if name == RUN else "40"
+        path.write_text(spec.replace(f"name: {RUN}", f"name: {name}").replace("100000", steps))
         service.tumbler("submit", "-f", str(path), "--detach")
-        service.tumbler("wait", name)
+        if name == RUN:
+            service.wait_until(lambda: service.run(RUN)["checkpoint"] is not None)
+            service.tumbler("cancel", RUN)
+        service.tumbler("wait", name, check=False)
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core here: run `npm --prefix api/ui ci`")
@@ -201,3 +227,60 @@ def test_no_page_has_a_serious_fault_of_accessibility_or_is_wider_than_its_scree
             if not is_as_wide_as_the_screen(page):
                 faults[f"{name}, sideways"] = []
     assert faults == {}
+
+
+def test_a_cancelled_run_is_verified_exported_tried_again_and_the_new_one_forgotten(
+    service: Deployment, chromium: Browser, seen: None, tmp_path: Path
+) -> None:
+    """While the node takes no workers, so that whoever looks at the list is told why the new one waits."""
+    again = f"{RUN}-r1"
+    with opened(chromium, service.url, WIDE) as page, opened(chromium, service.url, WIDE) as listing:
+        listing.goto("/")
+        row = listing.get_by_role("row").filter(has=listing.get_by_role("link", name=again, exact=True))
+        page.goto("/cluster")
+        press_on_the_node(page, "Cordon", "cordoned")
+        page.goto(f"/runs/{RUN}")
+        verify(page)
+        assert {"config.json", "model.safetensors"} <= set(exported(page, tmp_path))
+
+        press(page, "Retry", "Retry")
+        page.wait_for_url(f"**/runs/{again}")
+        expect(page.locator(".told")).to_contain_text("takes no new workers now")
+        expect(row).to_contain_text("takes no new workers now")
+        page.get_by_role("link", name="Cluster", exact=True).click()
+        press_on_the_node(page, "Uncordon", "open")
+        page.go_back()
+        expect(status(page)).to_have_text("Running", timeout=2 * PATIENCE_MS)
+        expect(row).to_contain_text("Running")
+        expect(row).not_to_contain_text("takes no new workers now")
+
+        press(page, "Cancel", "Cancel the run")
+        expect(status(page)).to_have_text("Cancelled")
+        press(page, "Delete", "Delete the run")
+        expect(row).to_have_count(0)
+        for one in (page, listing):
+            expect(one.get_by_role("link", name=RUN, exact=True)).to_be_visible()
+            expect(one.get_by_role("link", name=again, exact=True)).to_have_count(0)
+    assert again not in {run["name"] for run in service.get("runs")["runs"]}
+    assert not service.run_directory(again).path.exists()
+
+
+def press_on_the_node(page: Page, verb: str, then: str) -> None:
+    page.get_by_role("button", name=re.compile(f"^{verb.lower()} ")).click()
+    confirm(page, verb)
+    expect(page.get_by_role("region", name="Nodes, a table").locator(".status")).to_have_text(then)
+
+
+def verify(page: Page) -> None:
+    page.get_by_role("button", name="Verify the checkpoint of step").first.click()
+    expect(page.locator("#checkpoints .seen").first).to_have_text("whole: every byte was read")
+
+
+def exported(page: Page, folder: Path) -> list[str]:
+    """The names of the files in the archive."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export the model of step").first.click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    with tarfile.open(path) as archive:
+        return archive.getnames()

@@ -144,9 +144,11 @@ def test_the_list_says_who_works_how_old_and_what_the_queued_wait_for(
 ) -> None:
     why = "2 CPU are free and its smallest group needs 4"
     idle = {"min": 4, "max": 4, "now": 0, "target": 0}
-    queued = run_json("calm-owl", "QUEUED", step=0, total_steps=None, metrics={}, workers=idle)
-    rest.has(run_json("otter"), queued)
-    rest.on("GET", "/runs/id-calm-owl", {**queued, "wait": {"position": 1, "why": why}})
+    wait = {"position": None, "why": why}
+    rest.has(
+        run_json("otter"),
+        run_json("calm-owl", "QUEUED", step=0, total_steps=None, metrics={}, workers=idle, wait=wait),
+    )
     head, first, second = shown(capsys, "ls").splitlines()
     assert head.split() == ["NAME", "STATUS", "STEP", "LOSS", "WORKERS", "AGE", "WAITS", "FOR"]
     assert first.split()[:5] == ["otter", "RUNNING", "40/100", "2.5", "2/2"]

@@ -37,7 +37,6 @@ def rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRest:
             {"runs": [waiting], "next_cursor": None},
         ]
     rest.on("GET", "/runs", *looks)
-    rest.on("GET", "/runs/id-owl", waiting)
     return rest
 
 

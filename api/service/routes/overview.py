@@ -11,7 +11,7 @@ from api.service.parts import Given
 router = APIRouter(prefix=PREFIX, tags=["runs"])
 _SENT: Final = {
     "type": "object",
-    "description": "One server-sent event by its fields; `data` is JSON, of `run` a RunShown",
+    "description": "One server-sent event by its fields; `data` is JSON, of `run` a RunListed",
     "properties": {
         "event": {"enum": ["run", "gone", "cluster", "reset"]},
         "data": {"type": "string"},

@@ -132,6 +132,11 @@ async def stream_run(
     ref: str,
     parts: Given,
     logs: Annotated[bool, Query(description="Also what the workers print from now on")] = False,
+    logs_since: Annotated[
+        str | None, Query(max_length=100_000, description="`next` of GET /logs: from there on instead")
+    ] = None,
+    worker: Annotated[str | None, Query(max_length=100, description="Only its lines")] = None,
+    q: Annotated[str, Query(max_length=1000, description="Only lines that contain this")] = "",
     since: Annotated[str | None, Query(description="As Last-Event-ID, for a first connection")] = None,
     metrics_from: Annotated[
         int, Query(ge=0, le=_LARGEST, description="The step with which `metric` begins")
@@ -141,7 +146,9 @@ async def stream_run(
     """Follow a run, from its beginning or from where an earlier stream ended, until it is over."""
     place = Place.parse(last_event_id or since)
     run = await parts.record.find(ref)
-    stream = RunStream(parts.record, parts.bulletin, run, place, logs, metrics_from)
+    query = LogQuery(worker, containing=q) if logs else None
+    cursor = LogCursor.parse(logs_since) if logs_since else None
+    stream = RunStream(parts.record, parts.bulletin, run, place, query, cursor, metrics_from)
     return StreamingResponse(aiter(stream), headers=STREAM_HEADERS, media_type="text/event-stream")
 
 

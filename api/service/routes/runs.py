@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from api.service.answers import RunDetail, RunList
 from api.service.documents import PREFIX, refusals, returns
-from api.service.parts import Given, Parts
-from api.service.representations import etag, json_response, run_dict, run_folder, run_response
+from api.service.parts import Given
+from api.service.representations import etag, json_response, run_folder, run_response
+from api.service.waits import listed_dict, wait_dict
 from orchestrator.domain.disk import storage_errors
 from orchestrator.domain.errors import Stale
 from orchestrator.domain.events import timestamp
@@ -94,7 +95,7 @@ async def list_runs(
         cursor=cursor,
     )
     page = await parts.record.page(query)
-    shown = [run_dict(run) for run in page.runs]
+    shown = [listed_dict(run, parts.reconciler) for run in page.runs]
     return json_response({"runs": shown, "next_cursor": page.next_cursor, "total": page.total})
 
 
@@ -102,7 +103,8 @@ async def list_runs(
 async def get_run(ref: str, parts: Given) -> Response:
     """Get a run by its id, its name or a unique prefix of either."""
     run = await parts.record.find(ref)
-    return run_response(run, wait=await wait_of(parts, run))
+    position = 1 + await parts.record.num_ahead(run) if run.status is RunStatus.QUEUED else None
+    return run_response(run, wait=wait_dict(run, parts.reconciler, position))
 
 
 @router.patch("/runs/{ref}", **returns(200, RunDetail, 404, 409, 412, 413, 415, 428, 507))
@@ -147,20 +149,6 @@ async def delete_run(
     if not keep_files:
         await asyncio.to_thread(_remove, run_folder(run), run.id)
     return Response(status_code=204)
-
-
-async def wait_of(parts: Parts, run: Run) -> dict[str, Any] | None:
-    """Why it does not train yet, or not with more workers."""
-    match run.status:
-        case RunStatus.QUEUED:
-            position = 1 + await parts.record.num_ahead(run)
-            return {"position": position, "why": parts.reconciler.wait_of(run)}
-        case RunStatus.STARTING:
-            return {"position": None, "why": parts.reconciler.wait_of(run)}
-        case RunStatus.RUNNING if (why := parts.reconciler.wait_of(run)) is not None:
-            return {"position": None, "why": why}
-        case _:
-            return None
 
 
 def _wanted_version(if_match: str, run: Run) -> int:

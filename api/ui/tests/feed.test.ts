@@ -100,6 +100,23 @@ describe("a feed", () => {
     expect(states.at(-1)).toBe("ended");
   });
 
+  it("can ask for something else from where it was, without being away", () => {
+    const { feed, sources, states, heard } = world();
+    feed.reopen();
+    expect(sources).toHaveLength(0);
+    feed.start();
+    sources[0]!.opens();
+    sources[0]!.sends("run", 1, "3.7");
+    feed.reopen();
+    sources[0]!.sends("run", 2, "3.8");
+    sources[0]!.breaks();
+    sources[1]!.opens();
+    sources[1]!.sends("run", 3, "3.9");
+    expect(sources.map((source) => [source.url, source.closed])).toEqual([["/stream", true], ["/stream?since=3.7", false]]);
+    expect(heard.map(([, data]) => data)).toEqual([1, 3]);
+    expect(states).toEqual(["connecting", "open", "open"]);
+  });
+
   it("that is stopped hears nothing and waits for nothing", () => {
     const { feed, sources, heard, waits } = world();
     feed.start();

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import type { Run, RunDetail, RunEvent, RunPage } from "../src/api/types";
+import type { RunDetail, RunEvent, RunListed, RunPage } from "../src/api/types";
 import { gathered, withEvents, withoutRun, withRun, withStatus } from "../src/live/news";
 
-const run = (id: string, more: Partial<Run> = {}) => ({ id, name: id, status: "RUNNING", version: 1, step: 0, ...more }) as Run;
+const run = (id: string, more: Partial<RunListed> = {}) => ({ id, name: id, status: "RUNNING", version: 1, step: 0, ...more }) as RunListed;
 const event = (seq: number, kind = "evaluated", time = "2026-01-31T12:00:00.000Z") => ({ seq, kind, time, message: "", attempt: 1, facts: {} }) as RunEvent;
 
 describe("messages of a run", () => {

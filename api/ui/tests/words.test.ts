@@ -5,7 +5,7 @@ import { matcher } from "../src/lib/keys";
 import { lastWriting, withLines } from "../src/lib/logs";
 import { parseOverrides } from "../src/lib/overrides";
 import { differences } from "../src/lib/specDiff";
-import { verbsOf } from "../src/lib/status";
+import { verbsOf, whyOf } from "../src/lib/status";
 import { ordered, spanOf, stagesOf, ticks } from "../src/lib/timeline";
 import { document } from "../src/lib/yaml";
 
@@ -60,6 +60,14 @@ describe("logs", () => {
   it("show of a progress bar what stands there at last", () => {
     expect(lastWriting("10 %\r50 %\r100 %\r")).toBe("100 %");
   });
+});
+
+it("why a run waits and what was said when it came to that are one sentence, if there is any", () => {
+  const wait = { position: null, why: "needs 2 workers of 1 CPU each" };
+  expect(whyOf({ wait, message: "" })).toBe("needs 2 workers of 1 CPU each");
+  expect(whyOf({ wait, message: "urgent-otter has a higher priority" })).toBe("needs 2 workers of 1 CPU each; urgent-otter has a higher priority");
+  expect(whyOf({ wait: null, message: "worker w1 raised ValueError" })).toBe("worker w1 raised ValueError");
+  expect(whyOf({ wait: { position: null, why: null }, message: "" })).toBe("");
 });
 
 describe("a timeline", () => {

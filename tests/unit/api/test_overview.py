@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from api.service import overview
-from api.service.overview import Overview
 from orchestrator.domain.runs import Change, Run
 from orchestrator.domain.status import RunStatus
 from tests.unit.api.in_process import RUNS, InProcess
@@ -106,6 +105,19 @@ async def test_a_node_that_comes_is_seen_without_being_told_of(
     async with reading(service) as reader:
         await service.reconciler.look()
         assert await reader.next() == ("cluster", {})
+
+
+async def test_a_run_that_waits_for_something_else_now_is_told_though_it_did_not_change(
+    service: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "LOOK_EVERY_S", 0.01)
+    await service.reconciler.look()
+    await service.submit("brave-otter", workers=8)
+    async with reading(service) as reader:
+        await service.reconciler.round()
+        kind, told = await reader.next()
+        assert (kind, told["name"], told["version"]) == ("run", "brave-otter", 1)
+        assert told["wait"]["why"].startswith("can never fit")
 
 
 async def test_who_comes_back_is_told_to_ask_for_the_list_again(service: InProcess) -> None:
@@ -207,6 +219,6 @@ async def test_a_silent_stream_shows_that_it_lives(
     service: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "HEARTBEAT_S", 0.01)
-    async with aclosing(Overview(service.record, service.bulletin, lambda: None).stream(resumed=False)) as it:
+    async with aclosing(service.parts.overview.stream(resumed=False)) as it:
         await anext(it)
         assert (await anext(it)).startswith(b":")

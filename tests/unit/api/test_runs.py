@@ -102,6 +102,23 @@ async def test_a_waiting_run_says_its_place_and_why(service: InProcess) -> None:
     assert (await service.client.get(f"{RUNS}/last")).json()["wait"]["position"] == 2
 
 
+async def test_a_list_says_why_its_runs_wait_and_counts_no_places(
+    service: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.submit("big", workers=4)
+    await service.round()
+    await service.submit("next", workers=2)
+    await service.submit("gone")
+    await service.moved("gone", RunStatus.CANCELLED)
+    await service.round()
+    why = (await service.client.get(f"{RUNS}/next")).json()["wait"]["why"]
+    monkeypatch.delattr(type(service.record), "num_ahead")
+    listed = {run["name"]: run["wait"] for run in (await service.client.get(RUNS)).json()["runs"]}
+    assert listed["next"] == {"position": None, "why": why}
+    assert "big" in why
+    assert listed["gone"] is None
+
+
 async def test_a_change_needs_the_version_that_was_read(service: InProcess) -> None:
     await service.submit("otter", labels={"team": "nlp", "old": "yes"})
     patch = {"labels": {"old": None, "new": "yes"}, "priority": 70, "workers": {"max": 4}}

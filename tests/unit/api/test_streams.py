@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from api.service import streams
+from api.service.logs import LogCursor, LogQuery
 from api.service.streams import Place, RunStream
 from orchestrator.domain.events import EventKind, event
 from orchestrator.domain.runs import Change
@@ -187,12 +188,41 @@ async def test_what_is_printed_comes_where_it_is_asked_for(service: InProcess) -
     await service.moved("brave-otter", RunStatus.RUNNING, attempt=1)
     path = RecordedRun(service.storage).run.logs / "1-w1.log"
     path.write_text("before\n")
-    reader = await reader_of(service, with_logs=True)
+    reader = await reader_of(service, logs=LogQuery())
     await reader.until("status")
     with path.open("a") as file:
         file.write("after\n")
     # What was there before is for GET /logs.
-    assert (await reader.until("log")).data == {"worker": "w1", "attempt": 1, "text": "after"}
+    assert (await reader.until("log")).data["lines"] == [{"worker": "w1", "attempt": 1, "text": "after"}]
+
+
+async def test_what_is_printed_goes_on_where_another_answer_ended(service: InProcess) -> None:
+    await service.submit("brave-otter")
+    await service.moved("brave-otter", RunStatus.RUNNING, attempt=1)
+    path = RecordedRun(service.storage).run.logs / "1-w1.log"
+    path.write_text("one\n")
+    (path.parent / "1-w2.log").write_text("of another\n")
+    first = (await service.client.get(f"{OTTER}/logs", params={"worker": "w1"})).json()
+    texts = [line["text"] for line in first["lines"]]
+    for more in ("two here\nnoise\n", "three here\n"):
+        with path.open("a") as file:
+            file.write(more)
+        cursor = LogCursor.parse(first["next"])
+        reader = await reader_of(service, logs=LogQuery("w1", containing="here"), log_cursor=cursor)
+        first = (await reader.until("log")).data
+        texts += [line["text"] for line in first["lines"]]
+    assert texts == ["one", "two here", "three here"]
+
+
+async def test_the_last_line_comes_before_the_end_though_it_has_no_newline(ended: InProcess) -> None:
+    logs = ended.storage / "brave-otter" / "logs"
+    (logs / "1-w1.log").write_text("one\ntwo")
+    (logs / "1-w2.log").write_text("of another")
+    *_, log, end = await streamed(ended, logs="true", logs_since=LogCursor(1).text(), worker="w1", q="t")
+    assert [line["text"] for line in log.data["lines"]] == ["two"]
+    assert end.kind == "end"
+    refused = await ended.client.get(f"{OTTER}/stream", params={"logs": "true", "logs_since": "nonsense"})
+    assert refused.json()["code"] == "bad-cursor"
 
 
 async def test_a_run_that_is_deleted_ends_its_streams(service: InProcess) -> None:

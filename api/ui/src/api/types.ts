@@ -3,7 +3,10 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 export type Status = Schemas["RunStatus"];
-export type Run = Schemas["RunShown"];
+/** One of many: it says why it waits, and not what was asked for. */
+export type RunListed = Schemas["RunListed"];
+/** As its own stream tells of it. */
+export type Run = Omit<RunListed, "wait">;
 export type RunDetail = Schemas["RunDetail"];
 export type RunEvent = Schemas["EventShown"];
 export type Worker = Schemas["WorkerShown"];

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import "../styles/charts.css";
-import { useTheme } from "./colors";
+import { useTheme } from "../lib/theme";
 import { type ChartStyle, type Line, type Mark, optionsOf } from "./options";
 
 interface ChartProps extends ChartStyle {

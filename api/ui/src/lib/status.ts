@@ -1,5 +1,5 @@
 /** What each status means to the eye, and what a run in it can be told to do. */
-import type { Run, Status } from "../api/types";
+import type { Run, RunListed, Status } from "../api/types";
 
 export type Tone = "live" | "good" | "bad" | "warn" | "calm" | "still";
 
@@ -17,6 +17,11 @@ const TONES: Record<Status, Tone> = {
 
 export function toneOf(status: Status): Tone {
   return TONES[status] ?? "still";
+}
+
+/** Why it waits, was preempted, failed: what the page of the run and `tumbler describe` say; empty where all is well. */
+export function whyOf({ wait, message }: Pick<RunListed, "wait" | "message">): string {
+  return [wait?.why, message].filter(Boolean).join("; ");
 }
 
 const ACTIVE: readonly Status[] = ["STARTING", "RUNNING", "PAUSING", "CANCELLING"];

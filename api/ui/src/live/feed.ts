@@ -41,8 +41,28 @@ export class Feed {
   /** Nothing where it is open or waits already, or is over. */
   start(): void {
     if (this.source || this.cancel || this.done) return;
+    if (!this.failures) this.options.onState("connecting");
+    this.open();
+  }
+
+  /** Asks for something else by its url, from where it was; where it is not open it will when it is opened. */
+  reopen(): void {
+    if (!this.source) return;
+    this.source.close();
+    this.open();
+  }
+
+  /** May be started again, and then goes on from where it was. */
+  stop(): void {
+    this.source?.close();
+    this.source = null;
+    this.cancel?.();
+    this.cancel = null;
+    this.failures = 0;
+  }
+
+  private open(): void {
     const { url, kinds, onMessage, onState, last, open = openSource } = this.options;
-    if (!this.failures) onState("connecting");
     const source = open(url(this.lastId));
     this.source = source;
     source.onopen = () => {
@@ -62,15 +82,6 @@ export class Feed {
         }
       });
     }
-  }
-
-  /** May be started again, and then goes on from where it was. */
-  stop(): void {
-    this.source?.close();
-    this.source = null;
-    this.cancel?.();
-    this.cancel = null;
-    this.failures = 0;
   }
 
   private again(source: Source): void {

@@ -1,5 +1,5 @@
 /** What messages of a run's stream mean for what the page has: pure, so that it can be tested. */
-import type { Run, RunDetail, RunEvent, RunPage, Worker } from "../api/types";
+import type { Run, RunDetail, RunEvent, RunListed, RunPage, Worker } from "../api/types";
 import type { Point } from "../lib/series";
 
 export interface Message {
@@ -83,7 +83,7 @@ export function withEvents(known: readonly RunEvent[], more: readonly RunEvent[]
 }
 
 /** The pages with the newest state of a run that is in them; null where it is in none. */
-export function withRun(pages: readonly RunPage[], run: Run): RunPage[] | null {
+export function withRun(pages: readonly RunPage[], run: RunListed): RunPage[] | null {
   let found = false;
   const changed = pages.map((page) => {
     const at = page.runs.findIndex((known) => known.id === run.id);

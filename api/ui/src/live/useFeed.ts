@@ -9,9 +9,16 @@ const BATCH_MS = 100;
 /** A browser opens six connections to a service: a page that nobody sees gives its own back. */
 const HIDDEN_MS = 10_000;
 
+/** What is asked for on top, in the parts of the address that `begin` says at each opening. */
+export interface Extra {
+  begin: () => Record<string, string>;
+}
+
 interface Wanted {
   /** Null: none. Another one opens another feed. */
   url: string | null;
+  /** Another one opens the same feed again, from where it was. */
+  extra?: Extra | null;
   kinds: readonly string[];
   last?: string;
   onMessages: (messages: Message[]) => void;
@@ -19,11 +26,12 @@ interface Wanted {
   onLost?: () => void;
 }
 
-export function useFeed({ url, kinds, last, onMessages, onLost }: Wanted): void {
+export function useFeed({ url, extra = null, kinds, last, onMessages, onLost }: Wanted): void {
   const client = useQueryClient();
-  const take = useRef({ onMessages, onLost });
+  const take = useRef({ onMessages, onLost, extra });
+  const opened = useRef<Opened>(null);
   useEffect(() => {
-    take.current = { onMessages, onLost };
+    take.current = { onMessages, onLost, extra };
   });
   const names = kinds.join();
 
@@ -34,13 +42,19 @@ export function useFeed({ url, kinds, last, onMessages, onLost }: Wanted): void 
     let hiding: ReturnType<typeof setTimeout> | undefined;
     let away = false;
     const flush = () => {
+      clearTimeout(timer);
       timer = undefined;
+      if (!batch.length) return;
       const messages = batch;
       batch = [];
       take.current.onMessages(messages);
     };
-    const feed = new Feed({
-      url: (lastId) => (lastId ? withSince(url, lastId) : url),
+    const feed: Feed = new Feed({
+      url: (lastId) => {
+        const { extra } = take.current;
+        opened.current = { feed, flush, extra };
+        return withParts(url, { ...(lastId ? { since: lastId } : {}), ...extra?.begin() });
+      },
       kinds: names.split(","),
       last,
       onMessage: (kind, data) => {
@@ -51,6 +65,7 @@ export function useFeed({ url, kinds, last, onMessages, onLost }: Wanted): void 
         setConnection(state);
         if (state === "lost") {
           away = true;
+          flush();
           take.current.onLost?.();
         }
         if (state === "open" && away) {
@@ -77,14 +92,29 @@ export function useFeed({ url, kinds, last, onMessages, onLost }: Wanted): void 
       clearTimeout(hiding);
       clearTimeout(timer);
       feed.stop();
+      opened.current = null;
       setConnection("off");
     };
   }, [url, names, last, client]);
+
+  useEffect(() => {
+    if (!opened.current || opened.current.extra === extra) return;
+    // What came by the old one is not an answer to the new one.
+    opened.current.flush();
+    opened.current.feed.reopen();
+  }, [extra]);
 }
 
-function withSince(url: string, lastId: string): string {
+interface Opened {
+  feed: Feed;
+  flush: () => void;
+  /** With which it was. */
+  extra: Extra | null;
+}
+
+function withParts(url: string, more: Record<string, string>): string {
   const [path, search] = url.split("?");
   const parts = new URLSearchParams(search);
-  parts.set("since", lastId);
-  return `${path}?${parts}`;
+  for (const [name, value] of Object.entries(more)) if (value) parts.set(name, value);
+  return parts.size ? `${path}?${parts}` : path!;
 }

@@ -3,20 +3,21 @@ import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useRef, useState } from "react";
 import { API, runPath } from "../api/client";
 import { MAX_POINTS } from "../api/queries";
-import type { Run, RunDetail, RunEvent } from "../api/types";
+import type { LogList, Run, RunDetail, RunEvent } from "../api/types";
 import { type Series, withPoints } from "../lib/series";
+import type { LogTail } from "./logTail";
 import { gathered, type Message, type News, withEvents, withStatus } from "./news";
 import { addToTail } from "./tails";
 import { useFeed } from "./useFeed";
 
-const KINDS = ["status", "event", "worker", "metric", "trouble", "end"] as const;
+const KINDS = ["status", "event", "worker", "metric", "log", "trouble", "end"] as const;
 
 export function eventsKey(id: string) {
   return ["run", id, "events"] as const;
 }
 
-/** `ref` is what the page asked for the run by. */
-export function useRunFeed(ref: string, run: Run | undefined): { trouble: string | null; deleted: boolean } {
+/** `ref` is what the page asked for the run by; `logs` is who takes what its workers print, where somebody follows that. */
+export function useRunFeed(ref: string, run: Run | undefined, logs: LogTail | null): { trouble: string | null; deleted: boolean } {
   const client = useQueryClient();
   const [trouble, setTrouble] = useState<string | null>(null);
   const [deleted, setDeleted] = useState(false);
@@ -26,15 +27,19 @@ export function useRunFeed(ref: string, run: Run | undefined): { trouble: string
       if (!run) return;
       const news = gathered(messages, opened.known);
       take(client, ref, run.id, news);
+      for (const { kind, data } of messages) if (kind === "log") logs?.take(data as LogList);
       if (news.trouble) setTrouble(news.trouble);
       if (news.deleted) setDeleted(true);
     },
-    [client, ref, run?.id, opened],
+    [client, ref, run?.id, opened, logs],
   );
   const url = run ? `${API}${runPath(run.id, `/stream?metrics_from=${opened.step + 1}`)}` : null;
   // It may be that the run is gone, and not the service: then the page must hear of it.
-  const onLost = useCallback(() => void client.invalidateQueries({ queryKey: ["run", ref], exact: true }), [client, ref]);
-  useFeed({ url, kinds: KINDS, last: "end", onMessages, onLost });
+  const onLost = useCallback(() => {
+    logs?.lost();
+    void client.invalidateQueries({ queryKey: ["run", ref], exact: true });
+  }, [client, ref, logs]);
+  useFeed({ url, extra: logs, kinds: KINDS, last: "end", onMessages, onLost });
   return { trouble, deleted };
 }
 

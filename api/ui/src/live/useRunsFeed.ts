@@ -2,7 +2,7 @@
 import { type InfiniteData, type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useRef } from "react";
 import { API } from "../api/client";
-import type { Run, RunPage } from "../api/types";
+import type { RunListed, RunPage } from "../api/types";
 import { type Message, withoutRun, withRun } from "./news";
 import { useFeed } from "./useFeed";
 
@@ -17,7 +17,7 @@ export function useRunsFeed(): void {
     (messages: Message[]) => {
       let unknown = false;
       for (const { kind, data } of messages) {
-        if (kind === "run") unknown = !takeRun(client, data as Run) || unknown;
+        if (kind === "run") unknown = !takeRun(client, data as RunListed) || unknown;
         else if (kind === "gone") takeGone(client, (data as { id: string }).id);
         else if (kind === "cluster") void client.invalidateQueries({ queryKey: ["cluster"] });
         else if (kind === "reset") unknown = true;
@@ -33,7 +33,7 @@ export function useRunsFeed(): void {
 }
 
 /** Whether every list on the page has it; one that does not must be asked for again. */
-function takeRun(client: QueryClient, run: Run): boolean {
+function takeRun(client: QueryClient, run: RunListed): boolean {
   let everywhere = true;
   client.setQueriesData<Pages>({ queryKey: ["runs"] }, (old) => {
     if (!old) return old;

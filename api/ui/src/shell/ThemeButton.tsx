@@ -1,32 +1,14 @@
-import { useState } from "react";
+import { setTheme, useTheme } from "../lib/theme";
 
-type Theme = "light" | "dark";
-
-const system = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-
-/** Back to the theme of the system where that is what was chosen. */
 export function ThemeButton() {
-  const [theme, setTheme] = useState<Theme>(() => (document.documentElement.dataset.theme as Theme) ?? system());
-  const toggle = () => {
-    const next = theme === "dark" ? "light" : "dark";
-    const asSystem = next === system();
-    if (asSystem) delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = next;
-    try {
-      if (asSystem) localStorage.removeItem("tumbler-theme");
-      else localStorage.setItem("tumbler-theme", next);
-    } catch {
-      // No storage: until the page is loaded again.
-    }
-    setTheme(next);
-    dispatchEvent(new Event("tumbler-theme"));
-  };
+  const theme = useTheme();
+  const other = theme === "dark" ? "light" : "dark";
   return (
     <button
       type="button"
       className="icon-button"
-      onClick={toggle}
-      aria-label={`Theme: ${theme}. Change to ${theme === "dark" ? "light" : "dark"}`}
+      onClick={() => setTheme(other)}
+      aria-label={`Theme: ${theme}. Change to ${other}`}
       title="Theme (t)"
       data-key="t"
     >

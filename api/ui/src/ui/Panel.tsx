@@ -21,8 +21,10 @@ export function Panel({ id, title, cli, api, note, tools, flush, className = "",
   return (
     <section className={`panel ${className}`} id={id} aria-label={title}>
       <header className="panel-head">
-        <h2>{title}</h2>
-        {note !== undefined && <span className="faint small clip">{note}</span>}
+        <div className="panel-name">
+          <h2>{title}</h2>
+          {note !== undefined && <span className="faint small">{note}</span>}
+        </div>
         <div className="panel-tools">
           {tools}
           {cli && <Copy text={cli} label={`Copy the command: ${cli}`} word="CLI" />}

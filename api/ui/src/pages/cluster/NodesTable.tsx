@@ -2,6 +2,8 @@ import { Link } from "@tanstack/react-router";
 import type { NodeShown, Run, Worker } from "../../api/types";
 import { bytes, tick } from "../../lib/format";
 import { workerTone } from "../../lib/status";
+import { Toned } from "../../ui/Status";
+import { hidden, Table } from "../../ui/Table";
 import type { NodeVerb } from "./NodeDialog";
 
 export interface Seat {
@@ -17,52 +19,33 @@ interface NodesTableProps {
 
 export function NodesTable({ nodes, seats, onVerb }: NodesTableProps) {
   return (
-    <div className="scroll-x" tabIndex={0} role="region" aria-label="Nodes, a table">
-      <table className="data nodes">
-        <thead>
-          <tr>
-            <th scope="col">Node</th>
-            <th scope="col">State</th>
-            <th scope="col">Has</th>
-            <th scope="col">Workers there</th>
-            <th scope="col">
-              <span className="hidden">What can be done</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {nodes.map((node) => (
-            <tr key={node.id}>
-              <td>
-                <b>{node.hostname}</b> {node.head && <span className="chip">head</span>}
-                <div className="faint small mono">
-                  {node.address} · {node.id.slice(0, 12)}
-                </div>
-              </td>
-              <td>
-                <State node={node} />
-              </td>
-              <td className="soft">{resources(node.resources)}</td>
-              <td>
-                <Seats seats={seats.get(node.id) ?? []} />
-              </td>
-              <td className="right">{node.alive && <Verbs node={node} onVerb={onVerb} />}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table label="Nodes" heads={["Node", "State", "Has", "Workers there", hidden("What can be done")]}>
+      {nodes.map((node) => (
+        <tr key={node.id}>
+          <td>
+            <b>{node.hostname}</b> {node.head && <span className="chip">head</span>}
+            <div className="faint small mono">
+              {node.address} · {node.id.slice(0, 12)}
+            </div>
+          </td>
+          <td>
+            <State node={node} />
+          </td>
+          <td className="soft">{resources(node.resources)}</td>
+          <td>
+            <Seats seats={seats.get(node.id) ?? []} />
+          </td>
+          <td className="right">{node.alive && <Verbs node={node} onVerb={onVerb} />}</td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 
 function State({ node }: { node: NodeShown }) {
-  const [word, tone] = !node.alive ? ["gone", "bad"] : node.draining ? ["draining", "warn"] : node.cordoned ? ["cordoned", "calm"] : ["open", "good"];
-  return (
-    <span className={`status tone-${tone}`}>
-      <i className="dot" aria-hidden="true" />
-      {word}
-    </span>
-  );
+  if (!node.alive) return <Toned tone="bad">gone</Toned>;
+  if (node.draining) return <Toned tone="warn">draining</Toned>;
+  return node.cordoned ? <Toned tone="calm">cordoned</Toned> : <Toned tone="good">open</Toned>;
 }
 
 function Seats({ seats }: { seats: Seat[] }) {

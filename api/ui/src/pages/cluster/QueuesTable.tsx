@@ -1,47 +1,32 @@
 import { Link } from "@tanstack/react-router";
 import type { Queue } from "../../api/types";
 import { bytes, count, tick } from "../../lib/format";
+import { hidden, right, Table } from "../../ui/Table";
 
 export function QueuesTable({ queues, onEdit }: { queues: Queue[]; onEdit: (queue: Queue) => void }) {
   return (
-    <div className="scroll-x" tabIndex={0} role="region" aria-label="Queues, a table">
-      <table className="data">
-        <thead>
-          <tr>
-            <th scope="col">Queue</th>
-            <th scope="col" className="right">Weight</th>
-            <th scope="col" className="right">Running</th>
-            <th scope="col" className="right">Waiting</th>
-            <th scope="col">Holds, of its quota</th>
-            <th scope="col">
-              <span className="hidden">Edit</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {queues.map((queue) => (
-            <tr key={queue.name}>
-              <td>
-                <Link to="/" search={{ queue: queue.name }} className="plain">
-                  <b>{queue.name}</b>
-                </Link>
-              </td>
-              <td className="right">{tick(queue.weight)}</td>
-              <td className="right">{count(queue.running)}</td>
-              <td className="right">{count(queue.waiting)}</td>
-              <td>
-                <Uses queue={queue} />
-              </td>
-              <td className="right">
-                <button type="button" className="button" onClick={() => onEdit(queue)} aria-label={`Edit queue ${queue.name}`}>
-                  Edit
-                </button>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table label="Queues" heads={["Queue", right("Weight"), right("Running"), right("Waiting"), "Holds, of its quota", hidden("Edit")]}>
+      {queues.map((queue) => (
+        <tr key={queue.name}>
+          <td>
+            <Link to="/" search={{ queue: queue.name }} className="plain">
+              <b>{queue.name}</b>
+            </Link>
+          </td>
+          <td className="right">{tick(queue.weight)}</td>
+          <td className="right">{count(queue.running)}</td>
+          <td className="right">{count(queue.waiting)}</td>
+          <td>
+            <Uses queue={queue} />
+          </td>
+          <td className="right">
+            <button type="button" className="button" onClick={() => onEdit(queue)} aria-label={`Edit queue ${queue.name}`}>
+              Edit
+            </button>
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 

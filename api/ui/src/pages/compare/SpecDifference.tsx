@@ -2,6 +2,7 @@ import { useMemo } from "react";
 import type { RunDetail } from "../../api/types";
 import { differences } from "../../lib/specDiff";
 import { Empty, Panel } from "../../ui/Panel";
+import { Table } from "../../ui/Table";
 
 export function SpecDifference({ runs }: { runs: RunDetail[] }) {
   const rows = useMemo(() => differences(runs.map((run) => run.spec)).filter((row) => row.field !== "name"), [runs]);
@@ -10,34 +11,20 @@ export function SpecDifference({ runs }: { runs: RunDetail[] }) {
       {rows.length === 0 ? (
         <Empty>{runs.length < 2 ? "Add another run." : "But for their names, the specs are the same."}</Empty>
       ) : (
-        <div className="scroll-x" tabIndex={0} role="region" aria-label="Spec difference, a table">
-          <table className="data spec-difference">
-            <thead>
-              <tr>
-                <th scope="col">Field</th>
-                {runs.map((run) => (
-                  <th scope="col" key={run.id}>
-                    {run.name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map(({ field, values }) => (
-                <tr key={field}>
-                  <th scope="row" className="mono">
-                    {field}
-                  </th>
-                  {values.map((value, index) => (
-                    <td key={runs[index]!.id} className={`mono${value === values[0] ? "" : " differs"}`}>
-                      {value ?? <span className="faint">not there</span>}
-                    </td>
-                  ))}
-                </tr>
+        <Table label="Spec difference" heads={["Field", ...runs.map((run) => run.name)]} className="spec-difference">
+          {rows.map(({ field, values }) => (
+            <tr key={field}>
+              <th scope="row" className="mono">
+                {field}
+              </th>
+              {values.map((value, index) => (
+                <td key={runs[index]!.id} className={`mono${value === values[0] ? "" : " differs"}`}>
+                  {value ?? <span className="faint">not there</span>}
+                </td>
               ))}
-            </tbody>
-          </table>
-        </div>
+            </tr>
+          ))}
+        </Table>
       )}
     </Panel>
   );

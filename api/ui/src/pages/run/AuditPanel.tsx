@@ -1,13 +1,14 @@
 /** The proof from durable records that each row was used once. Made when somebody asks, since it reads them all. */
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { runPath } from "../../api/client";
+import { Refusal, runPath } from "../../api/client";
 import { auditQuery } from "../../api/queries";
 import type { Audit, RunDetail } from "../../api/types";
 import { count } from "../../lib/format";
 import { isOver } from "../../lib/status";
 import { Copy } from "../../ui/Copy";
 import { Empty, Panel } from "../../ui/Panel";
+import { right, Table } from "../../ui/Table";
 import { Trouble } from "../../ui/Trouble";
 
 /** Up to so many steps an ended run is audited without being asked. */
@@ -17,6 +18,7 @@ export function AuditPanel({ run }: { run: RunDetail }) {
   const [wanted, setWanted] = useState(false);
   const itself = isOver(run.status) && run.step > 0 && run.step <= SMALL;
   const found = useQuery({ ...auditQuery(run.id), enabled: wanted || itself, staleTime: Number.POSITIVE_INFINITY });
+  const absent = found.error instanceof Refusal && found.error.status === 404;
   const again = (
     <button type="button" className="quiet" onClick={() => (wanted || itself ? void found.refetch() : setWanted(true))} disabled={found.isFetching}>
       {found.isFetching ? "Reading…" : found.data ? "Audit again" : "Audit now"}
@@ -24,7 +26,9 @@ export function AuditPanel({ run }: { run: RunDetail }) {
   );
   return (
     <Panel id="audit" title="Audit" cli={`tumbler audit ${run.name}`} api={runPath(run.name, "/audit")} tools={again}>
-      {found.error && !found.data ? (
+      {absent && !found.data ? (
+        <Empty>There is nothing to audit yet: the records are made when the run starts.</Empty>
+      ) : found.error && !found.data ? (
         <Trouble error={found.error} />
       ) : found.data ? (
         <Verdict report={found.data} />
@@ -57,30 +61,17 @@ function Verdict({ report }: { report: Audit }) {
         </p>
       ))}
       {(report.epochs?.length ?? 0) > 0 && (
-        <div className="scroll-y epochs" tabIndex={0} role="region" aria-label="Rows of each epoch">
-          <table className="data">
-            <thead>
-              <tr>
-                {["Epoch", "Expected", "Used", "Repeated", "Missed"].map((head) => (
-                  <th key={head} scope="col" className="right">
-                    {head}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {report.epochs?.map((epoch) => (
-                <tr key={epoch.epoch}>
-                  <td className="right">{epoch.epoch}</td>
-                  <td className="right">{count(epoch.expected)}</td>
-                  <td className="right">{count(epoch.consumed)}</td>
-                  <td className={`right ${epoch.repeated ? "bad" : ""}`}>{count(epoch.repeated)}</td>
-                  <td className={`right ${epoch.missed ? "bad" : ""}`}>{count(epoch.missed)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table label="Rows of each epoch" heads={["Epoch", "Expected", "Used", "Repeated", "Missed"].map(right)} frame="scroll-y epochs">
+          {report.epochs?.map((epoch) => (
+            <tr key={epoch.epoch}>
+              <td className="right">{epoch.epoch}</td>
+              <td className="right">{count(epoch.expected)}</td>
+              <td className="right">{count(epoch.consumed)}</td>
+              <td className={`right ${epoch.repeated ? "bad" : ""}`}>{count(epoch.repeated)}</td>
+              <td className={`right ${epoch.missed ? "bad" : ""}`}>{count(epoch.missed)}</td>
+            </tr>
+          ))}
+        </Table>
       )}
       {report.parameters_sha256 && (
         <p className="row small">

@@ -6,10 +6,12 @@ import type { Checkpoint, RunDetail } from "../../api/types";
 import { verifyCheckpoint } from "../../api/verbs";
 import { bytes, count, moment, number } from "../../lib/format";
 import { Empty, Panel } from "../../ui/Panel";
+import { hidden, right, Table } from "../../ui/Table";
 import { Trouble } from "../../ui/Trouble";
 import { toastError } from "../../ui/toasts";
 
 const FEW = 12;
+const HEADS = [right("Step"), "Committed", right("Size"), right("Loss"), "Parameters", "Seen", hidden("What can be done")];
 
 export function CheckpointsPanel({ run }: { run: RunDetail }) {
   const found = useQuery(checkpointsQuery(run.id));
@@ -29,28 +31,11 @@ export function CheckpointsPanel({ run }: { run: RunDetail }) {
       {found.error && !absent && !found.data && <Trouble error={found.error} again={() => void found.refetch()} />}
       {(absent || (found.data && !rows.length)) && <Empty>None was written yet.</Empty>}
       {shown.length > 0 && (
-        <div className="scroll-x" tabIndex={0} role="region" aria-label="Checkpoints, a table">
-          <table className="data">
-            <thead>
-              <tr>
-                <th scope="col" className="right">Step</th>
-                <th scope="col">Committed</th>
-                <th scope="col" className="right">Size</th>
-                <th scope="col" className="right">Loss</th>
-                <th scope="col">Parameters</th>
-                <th scope="col">Seen</th>
-                <th scope="col">
-                  <span className="hidden">What can be done</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {shown.map((one) => (
-                <Row key={one.name} run={run} checkpoint={one} />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table label="Checkpoints" heads={HEADS}>
+          {shown.map((one) => (
+            <Row key={one.name} run={run} checkpoint={one} />
+          ))}
+        </Table>
       )}
       {rows.length > shown.length && (
         <button type="button" className="quiet more" onClick={() => setAll(true)}>
@@ -68,15 +53,18 @@ function Row({ run, checkpoint }: { run: RunDetail; checkpoint: Checkpoint }) {
   return (
     <tr>
       <td className="right">{count(step)}</td>
-      <td>
-        {moment(checkpoint.committed)} <span className="faint small">attempt {checkpoint.attempt}, generation {checkpoint.generation}</span>
+      <td className="whole">
+        {moment(checkpoint.committed)}
+        <div className="faint small">
+          attempt {checkpoint.attempt}, generation {checkpoint.generation}
+        </div>
       </td>
       <td className="right">{bytes(checkpoint.size)}</td>
       <td className="right">{number(loss)}</td>
       <td className="mono" title={checkpoint.parameters_sha256 ?? ""}>
         {checkpoint.parameters_sha256?.slice(0, 12) ?? "–"}
       </td>
-      <td aria-live="polite">
+      <td className="seen" aria-live="polite">
         {check.isPending ? (
           <span className="row soft">
             <i className="spinner" aria-hidden="true" /> reading

@@ -6,11 +6,12 @@ import { detailQuery, generationsQuery, metricsQuery, USUAL_KEYS } from "../../a
 import type { Generation, RunDetail } from "../../api/types";
 import { Chart } from "../../charts/Chart";
 import { ChartTable, useTable } from "../../charts/ChartTable";
-import { color, useTheme } from "../../charts/colors";
+import { color } from "../../charts/colors";
 import type { ChartStyle, Line, Mark } from "../../charts/options";
 import { useMedia } from "../../lib/media";
 import { count } from "../../lib/format";
 import { type Series, smoothed } from "../../lib/series";
+import { useTheme } from "../../lib/theme";
 import { Empty, Panel } from "../../ui/Panel";
 import { Trouble } from "../../ui/Trouble";
 import { worldOf } from "./world";

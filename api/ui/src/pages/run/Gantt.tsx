@@ -2,6 +2,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useMemo, useRef } from "react";
 import type { Incident, RunDetail, Timeline, WorkerLife } from "../../api/types";
 import { clock, duration, moment } from "../../lib/format";
+import { useMedia } from "../../lib/media";
 import { useNow } from "../../lib/now";
 import { isActive, isPresent, workerTone } from "../../lib/status";
 import { ordered, share, spanOf, stagesOf, ticks, type TimeSpan } from "../../lib/timeline";
@@ -10,8 +11,9 @@ import { type AskedOf, WorkerButtons } from "./WorkersPanel";
 const ROW = 28;
 const MOST_SHOWN = 14;
 const TICKS = 6;
-/** Where the middle of a label would stand over the edge. */
-const AT_END = 0.9;
+const FEW_TICKS = 3;
+/** Where the middle of a label would stand over an edge. */
+const AT_EDGE = 0.1;
 
 interface GanttProps {
   timeline: Timeline;
@@ -57,10 +59,12 @@ export function Gantt({ timeline, run, onSteer }: GanttProps) {
 }
 
 function Axis({ span }: { span: TimeSpan }) {
+  const narrow = useMedia("(max-width: 860px)");
+  const edge = (at: number) => (at < AT_EDGE ? "at-start" : at > 1 - AT_EDGE ? "at-end" : undefined);
   return (
     <div className="gantt-axis" aria-hidden="true">
-      {ticks(span, TICKS).map((at) => (
-        <span key={at} className={share(at, span) > AT_END ? "at-end" : undefined} style={{ left: `${share(at, span) * 100}%` }}>
+      {ticks(span, narrow ? FEW_TICKS : TICKS).map((at) => (
+        <span key={at} className={edge(share(at, span))} style={{ left: `${share(at, span) * 100}%` }}>
           {clock(at)}
         </span>
       ))}

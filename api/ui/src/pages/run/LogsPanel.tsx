@@ -1,4 +1,4 @@
-/** What the workers printed: searched by the service, followed while the run lives. */
+/** What the workers printed: searched by the service, followed by the stream of the run while it lives. */
 import { useQuery } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
@@ -7,6 +7,7 @@ import { workersQuery } from "../../api/queries";
 import type { RunDetail } from "../../api/types";
 import { type NumberedLine, lastWriting } from "../../lib/logs";
 import { isActive } from "../../lib/status";
+import type { LogTail } from "../../live/logTail";
 import { Empty, Panel } from "../../ui/Panel";
 import { Trouble } from "../../ui/Trouble";
 import { useLogs } from "./useLogs";
@@ -14,14 +15,14 @@ import { useLogs } from "./useLogs";
 const ROW = 19;
 const NEAR_PX = 40;
 
-export function LogsPanel({ run }: { run: RunDetail }) {
+export function LogsPanel({ run, onTail }: { run: RunDetail; onTail: (tail: LogTail | null) => void }) {
   const [worker, setWorker] = useState("");
   const [text, setText] = useState("");
   const [q, setQ] = useState("");
   const [follow, setFollow] = useState(true);
   const workers = useQuery(workersQuery(run.id)).data ?? [];
   const active = isActive(run.status);
-  const { lines, error } = useLogs({ id: run.id, worker, q, follow: follow && active, attempt: run.attempt });
+  const { lines, error } = useLogs({ id: run.id, worker, q, follow, active, attempt: run.attempt, onTail });
   useEffect(() => {
     const timer = setTimeout(() => setQ(text), 250);
     return () => clearTimeout(timer);
@@ -96,7 +97,7 @@ function Lines({ lines, follow, onScrolledUp, onBottom }: LinesProps) {
       role="log"
       aria-label="Logs"
       onScroll={onScroll}
-      onWheel={(event) => event.deltaY < 0 && follow && onScrolledUp()}
+      onWheel={(event) => event.deltaY < 0 && follow && place.current!.scrollTop > 0 && onScrolledUp()}
     >
       <div style={{ height: list.getTotalSize(), position: "relative" }}>
         {list.getVirtualItems().map((item) => {

@@ -1,10 +1,12 @@
 /** One run on one page: is it healthy, why does it wait, what happened. */
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
+import { useState } from "react";
 import { Refusal } from "../../api/client";
 import { runQuery } from "../../api/queries";
 import type { RunDetail } from "../../api/types";
 import { useTitle } from "../../lib/title";
+import type { LogTail } from "../../live/logTail";
 import { useRunFeed } from "../../live/useRunFeed";
 import { Empty } from "../../ui/Panel";
 import { Trouble } from "../../ui/Trouble";
@@ -34,7 +36,8 @@ function OneRun({ name }: { name: string }) {
     // Why it waits is told by GET alone, and changes with what others do.
     refetchInterval: ({ state }) => (state.data?.status === "QUEUED" || state.data?.wait ? WAIT_MS : false),
   });
-  const { trouble, deleted } = useRunFeed(name, found.data);
+  const [tail, setTail] = useState<LogTail | null>(null);
+  const { trouble, deleted } = useRunFeed(name, found.data, tail);
   if (found.error && !found.data) {
     return found.error instanceof Refusal && found.error.status === 404 ? (
       <>
@@ -57,7 +60,7 @@ function OneRun({ name }: { name: string }) {
       {deleted && <p className="callout">This run was deleted; what you see is what was known of it.</p>}
       <Told run={found.data} trouble={trouble} />
       <Places />
-      <Parts run={found.data} />
+      <Parts run={found.data} onTail={setTail} />
     </>
   );
 }
@@ -96,7 +99,7 @@ function Places() {
   );
 }
 
-function Parts({ run }: { run: RunDetail }) {
+function Parts({ run, onTail }: { run: RunDetail; onTail: (tail: LogTail | null) => void }) {
   return (
     <div className="parts">
       <Curves run={run} />
@@ -104,7 +107,7 @@ function Parts({ run }: { run: RunDetail }) {
       <GoodputPanel run={run} />
       <div className="two">
         <EventsPanel run={run} />
-        <LogsPanel run={run} />
+        <LogsPanel run={run} onTail={onTail} />
       </div>
       <CheckpointsPanel run={run} />
       <div className="two">

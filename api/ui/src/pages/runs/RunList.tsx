@@ -3,21 +3,23 @@ import { useNavigate } from "@tanstack/react-router";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import { goodputQuery, sparklinesQuery } from "../../api/queries";
-import type { Run } from "../../api/types";
+import type { RunListed } from "../../api/types";
 import { useKeys } from "../../lib/keys";
 import { useMedia } from "../../lib/media";
-import { isActive } from "../../lib/status";
+import { isActive, whyOf } from "../../lib/status";
 import { seriesOf } from "../../lib/series";
 import { RunRow } from "./RunRow";
 
 const ROW = 46;
 const CARD = 92;
+/** More where there is a sentence. */
+const SENTENCE = 20;
 const CHUNK = 25;
 /** Curves in a list move every so often; the page of a run has them at once. */
 const SPARK_MS = 5000;
 
 interface RunListProps {
-  runs: Run[];
+  runs: RunListed[];
   total?: number;
   more?: () => void;
   sort: string;
@@ -34,7 +36,7 @@ export function RunList({ runs, total, more, sort, onSort, goodput, marked, onMa
   const navigate = useNavigate();
   const list = useWindowVirtualizer({
     count: runs.length,
-    estimateSize: () => (narrow ? CARD : ROW),
+    estimateSize: (index) => (!narrow ? ROW : whyOf(runs[index]!) ? CARD + SENTENCE : CARD),
     overscan: 8,
     scrollMargin: place.current?.offsetTop ?? 0,
     getItemKey: (index) => runs[index]!.id,
@@ -125,7 +127,7 @@ function Heads({ sort, onSort, goodput }: { sort: string; onSort: (sort: string)
 }
 
 /** The loss of the runs on the screen, asked for by whole chunks of the list, so that scrolling asks seldom. */
-function useSparklines(runs: Run[], first: number, last: number) {
+function useSparklines(runs: RunListed[], first: number, last: number) {
   const from = Math.floor(first / CHUNK);
   const to = Math.floor(last / CHUNK);
   const chunks = Array.from({ length: to - from + 1 }, (_, index) => runs.slice((from + index) * CHUNK, (from + index + 1) * CHUNK));
@@ -141,7 +143,7 @@ function useSparklines(runs: Run[], first: number, last: number) {
 }
 
 /** Measured for the rows on the screen, and only when somebody asked. */
-function useGoodputs(runs: Run[]): Record<string, number | null> {
+function useGoodputs(runs: RunListed[]): Record<string, number | null> {
   const answers = useQueries({ queries: runs.map((run) => ({ ...goodputQuery(run.id), staleTime: 30_000 })) });
   return Object.fromEntries(runs.map((run, index) => [run.id, answers[index]?.data?.goodput ?? null]));
 }

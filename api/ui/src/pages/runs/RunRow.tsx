@@ -1,15 +1,15 @@
 import { Link } from "@tanstack/react-router";
 import { memo } from "react";
-import type { Run } from "../../api/types";
+import type { Run, RunListed } from "../../api/types";
 import { Sparkline } from "../../charts/Sparkline";
 import { ago, count, duration, moment, number, percent, span } from "../../lib/format";
 import { useNow } from "../../lib/now";
 import type { Series } from "../../lib/series";
-import { isOver, toneOf } from "../../lib/status";
+import { isOver, toneOf, whyOf } from "../../lib/status";
 import { StatusWord } from "../../ui/Status";
 
 interface RunRowProps {
-  run: Run;
+  run: RunListed;
   index: number;
   top: number;
   height: number;
@@ -34,18 +34,14 @@ export const RunRow = memo(function RunRow({ run, index, top, height, current, m
       </span>
       <span role="cell" className="cell-status">
         <StatusWord status={run.status} />
-        <Why run={run} />
+        <Phase run={run} />
       </span>
       <span role="cell" className="cell-name">
-        <Link to="/runs/$ref" params={{ ref: run.name }} className="run-link clip">
+        <Link to="/runs/$ref" params={{ ref: run.name }} className="run-link clip" title={whyOf(run) || undefined}>
           {run.name}
         </Link>
         <Labels labels={run.labels} />
-        {run.message && (
-          <span className={`clip small run-message ${run.status === "FAILED" ? "bad" : "faint"}`} title={run.message}>
-            {run.message}
-          </span>
-        )}
+        <Why run={run} />
       </span>
       <span role="cell" className="cell-progress">
         <Progress run={run} />
@@ -75,11 +71,18 @@ export const RunRow = memo(function RunRow({ run, index, top, height, current, m
   );
 });
 
-function Why({ run }: { run: Run }) {
-  const why = run.phase || run.reason || "";
-  if (!why || why === "Finished") return null;
+function Phase({ run }: { run: Run }) {
+  const word = run.phase || run.reason || "";
+  if (!word || word === "Finished") return null;
+  return <span className="faint small clip">{word}</span>;
+}
+
+/** One line, cut off where it is too long for the eye. The link over the row has all of it as its title. */
+function Why({ run }: { run: RunListed }) {
+  const why = whyOf(run);
+  if (!why) return null;
   return (
-    <span className="faint small clip" title={run.message || why}>
+    <span className={`run-why clip small ${run.status === "FAILED" ? "bad" : "soft"}`}>
       {why}
     </span>
   );
@@ -88,13 +91,13 @@ function Why({ run }: { run: Run }) {
 function Labels({ labels }: { labels: Record<string, string> }) {
   const pairs = Object.entries(labels).slice(0, 2);
   return (
-    <>
+    <span className="run-labels">
       {pairs.map(([key, value]) => (
         <span key={key} className="chip">
           {key}={value}
         </span>
       ))}
-    </>
+    </span>
   );
 }
 
