@@ -20,7 +20,7 @@ WORKER_NODES: dict[str, Any] = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_a_run_below_its_target_makes_a_node_come_and_takes_it(tmp_path: Path) -> None:
     spec = RunSpec.parse(
         {

@@ -115,9 +115,11 @@ def cut(path: Path) -> None:
     ("pattern", "damage"),
     [
         pytest.param("a*/part-003-*.safetensors", flip, id="a-bit-of-a-part-is-flipped"),
-        pytest.param("a*/part-000-*.safetensors", cut, id="a-part-is-cut"),
-        pytest.param("a*/part-006-*.safetensors", Path.unlink, id="a-part-is-missing"),
-        pytest.param("manifest-*.json", flip, id="a-bit-of-the-manifest-is-flipped"),
+        pytest.param("a*/part-000-*.safetensors", cut, id="a-part-is-cut", marks=pytest.mark.soak),
+        pytest.param(
+            "a*/part-006-*.safetensors", Path.unlink, id="a-part-is-missing", marks=pytest.mark.soak
+        ),
+        pytest.param("manifest-*.json", flip, id="a-bit-of-the-manifest-is-flipped", marks=pytest.mark.soak),
         pytest.param("manifest-*.json", cut, id="the-manifest-is-cut"),
     ],
 )

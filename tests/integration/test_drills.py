@@ -24,7 +24,7 @@ def chaos(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_a_run_survives_all_drills_of_its_workers_with_the_same_bits(paced: Any) -> None:
     model, retry = {"pause_s": 0.04}, {"on_nan": "rollback", "max_losses_without_progress": 20}
     said: dict[str, Any] = {}

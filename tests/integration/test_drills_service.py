@@ -24,7 +24,7 @@ def chaos(service: Deployment, *words: str) -> dict[str, Any]:
     return dict(json.loads(service.tumbler("chaos", *words, "-o", "json").stdout))
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_workers_the_service_and_the_head_are_killed_and_the_run_keeps_all_its_promises(
     service: Deployment, tmp_path: Path
 ) -> None:

@@ -101,7 +101,7 @@ def test_the_second_run_trains_within_its_start_up_time_and_the_first_never_rest
     assert len(first.events("worker-lost")) == 0
 
 
-@pytest.mark.long
+@pytest.mark.soak
 def test_a_run_of_higher_priority_takes_the_places_and_the_other_goes_on_where_it_was(
     service: Deployment, code: Path, alone: str, record_property: Record
 ) -> None:
