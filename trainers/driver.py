@@ -124,7 +124,7 @@ def _checked(run: RunDirectory, job: WorkerJob, orders: Orders | None) -> Worker
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         if orders is not None and orders.stop is not None:
-            raise KeyboardInterrupt(orders.stop_message)
+            raise KeyboardInterrupt(orders.why_stop)
         admitted = at_the_door(job.spec, served=True)
         feed = pinned_feed(run, admitted, job.data_folder)
     except BaseException as error:

@@ -106,7 +106,7 @@ class _OrderedStop:
             orders = lookout.look().orders
             if orders is not None and orders.stop is not None:
                 self.reason = orders.stop
-                self.message = orders.stop_message or "the service asked it to stop"
+                self.message = orders.why_stop
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 

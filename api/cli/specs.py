@@ -105,5 +105,6 @@ def _described(spec: RunSpec, file: Path) -> dict[str, object]:
     if spec.task is not None:
         length = f"{spec.train.epochs} epochs" if spec.train.epochs else f"{spec.train.steps} steps"
         lines["length"] = f"{length} of {spec.train.global_batch} rows"
-        lines["data"] = spec.data.source
+        if spec.task in BUILTIN_TASKS or "source" in spec.data.model_fields_set:  # an own one may need none
+            lines["data"] = spec.data.source
     return {**lines, "storage": spec.checkpoint.storage, "fingerprint": spec.fingerprint()}

@@ -5,12 +5,18 @@ training code needs no address of the service. The controller looks at the file 
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.domain.node_marks import NO_NODES, NodeOrders
 from orchestrator.domain.runs import Run, WorkerWishes
 from orchestrator.domain.status import EndReason
+
+_WISHES: Final[Mapping[EndReason | None, str]] = MappingProxyType(
+    {EndReason.USER_CANCELLED: "a user cancelled it", EndReason.USER_PAUSED: "a user paused it"}
+)
 
 
 class Orders(BaseModel):
@@ -38,6 +44,11 @@ class Orders(BaseModel):
     drained_nodes: Mapping[str, float | None] = Field(default_factory=dict)
     """Ids of nodes that will be gone, and when: seconds since 1970, None where nobody knows. Workers move
     away."""
+
+    @property
+    def why_stop(self) -> str:
+        """What is told of the wish to stop."""
+        return self.stop_message or _WISHES.get(self.stop, "the service asked it to stop")
 
 
 def orders_of(run: Run, nodes: NodeOrders = NO_NODES) -> Orders:

@@ -83,5 +83,5 @@ def test_a_checkpoint_is_wished_once_and_its_number_tells_it_from_the_next() -> 
 
 def test_a_stop_is_wished_once_with_its_reason() -> None:
     paused = orders(4, stop=EndReason.USER_PAUSED)
-    assert wishes(orders(4), paused) == [StopRequested(EndReason.USER_PAUSED, "the service asked it to stop")]
+    assert wishes(orders(4), paused) == [StopRequested(EndReason.USER_PAUSED, "a user paused it")]
     assert wishes(paused, orders(2, stop=EndReason.USER_PAUSED)) == [TargetChanged(2, 1)]

@@ -81,5 +81,5 @@ def wishes(before: Orders, now: Orders) -> list[Wish]:
     if now.checkpoint not in (0, before.checkpoint):
         wished.append(CheckpointWanted(now.checkpoint))
     if now.stop is not None and before.stop is None:
-        wished.append(StopRequested(now.stop, now.stop_message or "the service asked it to stop"))
+        wished.append(StopRequested(now.stop, now.why_stop))
     return wished
