@@ -51,6 +51,7 @@ def folder(two: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(two, tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 def test_what_any_number_of_members_saved_is_restored_bit_by_bit(tmp_path: Path, world_size: int) -> None:
     state = after(3)

@@ -169,6 +169,7 @@ def test_a_sweep_takes_what_nobody_will_commit_and_nothing_else(place: LocalPlac
 FILES = [f"a0001-g000001/{name}" for name in PARTS] + [manifest_name(1, 1)]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(FILES),

@@ -10,6 +10,7 @@ from trainers.elastic import transport as module
 from trainers.elastic.group import ElasticGroup, GroupBrokenError
 
 
+@pytest.mark.slow
 def test_a_slow_peer_is_waited_for_as_long_as_patience_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_TIMEOUT", timedelta(seconds=0.3))
     tired = threading.Event()

@@ -9,6 +9,7 @@ from tests.unit.snapshot_workers import Worker, processes, until
 from trainers.checkpoints.held import Holding, held_in
 
 
+@pytest.mark.slow
 def test_who_says_farewell_leaves_nothing_behind(holding: Holding) -> None:
     worker = Worker(holding)
     worker.snapshot(2)

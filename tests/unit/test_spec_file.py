@@ -169,6 +169,7 @@ def test_text_that_is_no_spec_is_refused_with_its_place(text: str, start: str, e
     assert line.endswith(end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

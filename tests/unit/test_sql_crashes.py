@@ -48,6 +48,7 @@ def adding(folder: Path, *, num_clients: int = 1, armed: str = "") -> subprocess
     )
 
 
+@pytest.mark.slow
 async def test_every_run_that_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     with adding(tmp_path, num_clients=20) as process:
         assert process.stdout is not None

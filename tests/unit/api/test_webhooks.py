@@ -147,9 +147,10 @@ async def test_what_is_refused_is_told_again_under_its_id_and_in_order(
         await eventually(lambda: "tumbler_webhook_failing" in world.text() and len(receiver.got) >= 2)
         await eventually(lambda: receiver.taken == ["id-otter.1", "id-otter.2"])
         await eventually(lambda: 'tumbler_webhook_failing{webhook="default"} 0.0' in world.text())
+        delivered = 'tumbler_webhook_deliveries_total{outcome="delivered",webhook="default"} 2.0'
+        await eventually(lambda: delivered in world.text())
     assert [headers["webhook-id"] for headers, _ in receiver.got] == ["id-otter.1"] * 6 + ["id-otter.2"]
     assert 'tumbler_webhook_deliveries_total{outcome="failed",webhook="default"} 5.0' in world.text()
-    assert 'tumbler_webhook_deliveries_total{outcome="delivered",webhook="default"} 2.0' in world.text()
 
 
 def told(world: World) -> Mapping[str, int]:
