@@ -65,10 +65,12 @@ def test_a_run_that_lost_everything_goes_on_from_a_bucket(s3: str, storage: Path
     run = left_behind(spec, after=2 * EVERY)
     before = list(committed(run))
     assert before
+    recorded = run.read_status().step
     train(spec, resume=True)
     (event,) = restored(run)
     assert event["step"] == before[-1]
     assert event["source"] == f"s3://checkpoints/team/{run.name}/step-{before[-1]:08d}"
+    assert event["steps_repeated"] == recorded - before[-1], "those since the checkpoint, and no others"
     assert list(committed(run)) == [STEPS - EVERY, STEPS]
     assert place_of_run(run).names("") == [f"step-{step:08d}" for step in (STEPS - EVERY, STEPS)]
     assert proof(run) == undisturbed
