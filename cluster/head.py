@@ -33,6 +33,7 @@ from typing import Final, Literal, Self
 from cluster.daemons import MARK, Daemon, Household
 from cluster.errors import HeadFailed
 from cluster.ports import free_ports
+from orchestrator.checkpoints.streaming import streaming_copies
 from orchestrator.domain.disk import storage_errors
 
 _START_WITHIN_S: Final = 120.0
@@ -193,6 +194,7 @@ def _environment(home: Path, head_id: str, access: Mapping[str, str]) -> dict[st
         # How long raylet and workers go on without a GCS.
         "RAY_health_check_period_ms": str(_HEALTH_CHECK_EVERY_MS),
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(_GCS_MAY_BE_AWAY_S),
+        **streaming_copies(os.environ),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.checkpoints.streaming import streaming_copies
 from orchestrator.domain.errors import ClusterUnavailable, Problem, SpecError
 from orchestrator.domain.spec import RunSpec
 
@@ -127,6 +128,7 @@ def _connect(num_cpus: int | None) -> None:
     # Said explicitly: Ray would write a token file into HOME, and a later head would then demand it.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.update(streaming_copies(os.environ))
     arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if ray_address() is None:
         arguments |= {

@@ -15,6 +15,7 @@ from orchestrator.checkpoints.manifest import Manifest, PartFile
 from orchestrator.checkpoints.places import place_of
 from orchestrator.domain.errors import CheckpointError, TumblerError
 from trainers.checkpoints.copying import Origin
+from trainers.checkpoints.memories import Memories
 from trainers.checkpoints.saver import Saved, Saver
 from trainers.checkpoints.writer import part_file
 from trainers.checkpoints.writer_process import write_file
@@ -71,10 +72,13 @@ def bits(state: TrainState) -> tuple[Any, ...]:
 class WriterHere:
     """Does in this process what the writer process does."""
 
+    def __init__(self) -> None:
+        self._memories = Memories()
+
     def write(self, place: str, files: Sequence[dict[str, Any]]) -> Future[tuple[PartFile, ...]]:
         answer: Future[tuple[PartFile, ...]] = Future()
         try:
-            made = [write_file(place_of(place), file) for file in files]
+            made = [write_file(place_of(place), file, self._memories.view) for file in files]
             answer.set_result(tuple(part_file(file) for file in made))
         except (TumblerError, OSError) as error:
             answer.set_exception(CheckpointError(str(error)))

@@ -250,9 +250,9 @@ def no_file_larger_than(num_bytes: int) -> Iterator[None]:
 def test_a_full_disk_is_reported_and_nothing_half_done_is_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_a_full_disk(place: Place, file: dict[str, Any]) -> dict[str, Any]:
+    def on_a_full_disk(place: Place, file: dict[str, Any], memory: Any) -> dict[str, Any]:
         with no_file_larger_than(1000):
-            return write_file(place, file)
+            return write_file(place, file, memory)
 
     monkeypatch.setattr(saving, "write_file", on_a_full_disk)
     (report,) = save_parts(folder, after(3))
@@ -267,10 +267,10 @@ def test_the_last_checkpoint_is_tried_again_when_storage_refuses_it(
 ) -> None:
     refused = [OSError(28, "No space left on device")] * 2
 
-    def full_at_first(place: Place, file: dict[str, Any]) -> dict[str, Any]:
+    def full_at_first(place: Place, file: dict[str, Any], memory: Any) -> dict[str, Any]:
         if refused:
             raise refused.pop()
-        return write_file(place, file)
+        return write_file(place, file, memory)
 
     monkeypatch.setattr(saving, "write_file", full_at_first)
     monkeypatch.setattr(saver_module, "_TRY_AGAIN_AFTER_S", (0.0, 0.0))

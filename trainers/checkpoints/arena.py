@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
 import torch
 
 from trainers.checkpoints.held import HELD
@@ -82,10 +83,18 @@ class Arena:
         return slot * self._slot_bytes
 
     def fill(self, slot: int, slices: Iterable[Slice]) -> None:
-        """Copy; lets other threads run meanwhile."""
+        """Copy; lets other threads run meanwhile.
+
+        What lies in the memory of this machine is copied by the C library: unlike torch's, its large copies
+        can go past the caches (`orchestrator.checkpoints.streaming`).
+        """
         for piece in slices:
             start = self.offset(slot) + piece.at
-            self._memory[start : start + piece.numbers.nbytes].view(piece.numbers.dtype).copy_(piece.numbers)
+            octets = self._memory[start : start + piece.numbers.nbytes]
+            if piece.numbers.is_cpu:
+                np.copyto(octets.numpy(), piece.numbers.view(torch.uint8).numpy())
+            else:
+                octets.view(piece.numbers.dtype).copy_(piece.numbers)
 
     def touch(self, slot: int, begin: int, end: int) -> None:
         """Let the machine hand out the memory of a stretch of the image before it is needed."""

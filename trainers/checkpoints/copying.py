@@ -73,6 +73,7 @@ class Save:
             "name": f"{folder}/part-{first:03d}-{last:03d}.safetensors",
             "text": text.decode("latin-1"),
             "memory": self.arena.path,
+            "memory_name": self.arena.name,
             "start": own.start,
             "size": own.size,
         }

@@ -123,10 +123,10 @@ def is_there(held: Held) -> bool:
 
 
 @contextmanager
-def opened(memory: str | int) -> Iterator[memoryview]:
-    """The memory, by its path or file descriptor; what is written to it is not seen by others. Raises OSError
-    where it is gone."""
-    file = os.open(memory, os.O_RDONLY) if isinstance(memory, str) else os.dup(memory)
+def opened(memory: str) -> Iterator[memoryview]:
+    """The memory, by its path; what is written to it is not seen by others. Raises OSError where it is
+    gone."""
+    file = os.open(memory, os.O_RDONLY)
     try:
         mapped = mmap.mmap(file, 0, access=mmap.ACCESS_COPY)
     finally:

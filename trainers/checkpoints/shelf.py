@@ -2,36 +2,44 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import xxhash
+
 from orchestrator.domain.errors import TumblerError
-from trainers.checkpoints.held import HELD, Held, digest_of, held_in, open_folder, opened, write_index
+from trainers.checkpoints.held import HELD, Held, Piece, held_in, open_folder, write_index
+from trainers.checkpoints.memories import Memories
 
 _STAY_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.5
+_CHUNK: Final = 1 << 20
+_SHARE: Final = 0.01
+"""Of the time, spent on checksums while nobody waits for them: all of it at once is felt by the step that
+trains beside it, where no core is free."""
 
 
 class Shelf:
     """Of one process, which serves one worker of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: Callable[[float], None] = time.sleep) -> None:
+        """`rest` waits for so many seconds, or less where something else is to be done."""
+        self._rest = rest
         self._held: list[Held] = []
         """Oldest first."""
-        self._memories: dict[str, int] = {}
-        """Name -> a file descriptor of our own: the worker's is gone with it."""
+        self._memories = Memories()
         self._index: Path | None = None
         self._run_folder = ""
 
     def hold(self, request: dict[str, Any]) -> None:
-        """Checksum what lies in a slot and say that it is held. Raises OSError."""
+        """Checksum what lies in a slot, at leisure, and say that it is held. Raises OSError."""
         held = Held.load(request["held"])
-        file = self._memory(held)
-        with opened(file) as whole:
-            pieces = tuple(replace(piece, xxh3=digest_of(whole, piece)) for piece in held.pieces)
-        held = replace(held, memory=f"/proc/{os.getpid()}/fd/{file}", pieces=pieces)
+        whole = self.memory(held.name, held.memory)
+        pieces = tuple(replace(piece, xxh3=self._digest(whole, piece)) for piece in held.pieces)
+        held = replace(held, memory=self._memories.path(held.name), pieces=pieces)
         self._run_folder = request["run_folder"]
         self._index = Path(request["folder"]) / f"{os.getpid()}.json"
         others = [one for one in self._held if (one.name, one.slot) != (held.name, held.slot)]
@@ -53,14 +61,24 @@ class Shelf:
                 self._index.unlink(missing_ok=True)
                 self._index.parent.rmdir()
 
-    def _memory(self, held: Held) -> int:
-        """Opened when a worker first names it; those of which nothing is held any more are let go."""
-        if held.name not in self._memories:
-            for name in set(self._memories) - {one.name for one in self._held[-1:]}:
-                os.close(self._memories.pop(name))
-                self._held = [one for one in self._held if one.name != name]
-            self._memories[held.name] = os.open(held.memory, os.O_RDONLY)
-        return self._memories[held.name]
+    def memory(self, name: str, path: str) -> memoryview:
+        """Opened when the worker first names it; those of which nothing is held any more are let go. Raises
+        OSError."""
+        if name not in self._memories.names:
+            for old in set(self._memories.names) - {one.name for one in self._held[-1:]}:
+                self._memories.let_go(old)
+                self._held = [one for one in self._held if one.name != old]
+        return self._memories.view(name, path)
+
+    def _digest(self, whole: memoryview, piece: Piece) -> str:
+        """XXH3-128 of what lies there, in hex."""
+        digest, end = xxhash.xxh3_128(), piece.start + piece.size
+        for start in range(piece.start, end, _CHUNK):
+            begun = time.perf_counter()
+            with whole[start : min(start + _CHUNK, end)] as chunk:
+                digest.update(chunk)
+            self._rest((time.perf_counter() - begun) * (1 / _SHARE - 1))
+        return digest.hexdigest()
 
     def _say(self, held: list[Held]) -> None:
         self._held = held

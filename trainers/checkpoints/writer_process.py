@@ -10,16 +10,16 @@ its worker was lost, and whoever takes that one's place may need what is held.
 import json
 import mmap
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import xxhash
 
 from orchestrator.checkpoints.places import Place, place_of
 from orchestrator.domain.errors import TumblerError
+from trainers.checkpoints.requests import Requests
 from trainers.checkpoints.shelf import Shelf
 
 _NICE: Final = 19
@@ -34,9 +34,9 @@ def main() -> None:
     with suppress(OSError):  # Linux may weigh whole sessions, and this is one of its own
         Path("/proc/self/autogroup").write_text(str(_NICE))
     print(json.dumps({"pid": os.getpid()}), flush=True)
-    shelf, places, farewell = Shelf(), dict[str, Place](), False
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
+    requests = Requests()
+    shelf, places, farewell = Shelf(requests.rest), dict[str, Place](), False
+    for request in requests:
         farewell = "farewell" in request
         if not farewell:
             answer = _answer(request, shelf, places)
@@ -58,23 +58,26 @@ def _answer(request: dict[str, Any], shelf: Shelf, places: dict[str, Place]) -> 
             return {"files": []}
         where = request["place"]
         place = places[where] = places.get(where) or place_of(where)
-        return {"files": [write_file(place, file) for file in request["files"]]}
+        return {"files": [write_file(place, file, shelf.memory) for file in request["files"]]}
     except (TumblerError, OSError) as error:
         return {"error": str(error)}
 
 
-def write_file(place: Place, file: dict[str, Any]) -> dict[str, Any]:
-    """Puts one file there: a text, then a piece of shared memory. Returns name, size and XXH3-128."""
+def write_file(
+    place: Place, file: dict[str, Any], memory: Callable[[str, str], memoryview]
+) -> dict[str, Any]:
+    """Puts one file there: a text, then a piece of the memory that is found by its name and path. Returns
+    name, size and XXH3-128."""
     digest, size = xxhash.xxh3_128(), 0
     with place.open_write(file["name"]) as sink:
-        for chunk in _content(file):
+        for chunk in _content(file, memory):
             digest.update(chunk)
             sink.write(chunk)
             size += len(chunk)
     return {"name": file["name"], "size": size, "xxh3": digest.hexdigest()}
 
 
-def _content(file: dict[str, Any]) -> Iterator[memoryview]:
+def _content(file: dict[str, Any], memory: Callable[[str, str], memoryview]) -> Iterator[memoryview]:
     text = file["text"].encode("latin-1")
     if text:
         with mmap.mmap(-1, len(text)) as aligned, memoryview(aligned) as whole:
@@ -82,15 +85,10 @@ def _content(file: dict[str, Any]) -> Iterator[memoryview]:
             yield whole
     if "memory" not in file or not file["size"]:
         return
-    with Path(file["memory"]).open("rb") as memory:
-        yield from _chunks(memory, file["start"], file["size"])
-
-
-def _chunks(memory: BinaryIO, start: int, size: int) -> Iterator[memoryview]:
-    with mmap.mmap(memory.fileno(), 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as whole:
-        for begin in range(start, start + size, _CHUNK):
-            with whole[begin : min(begin + _CHUNK, start + size)] as chunk:
-                yield chunk
+    whole, end = memory(file["memory_name"], file["memory"]), file["start"] + file["size"]
+    for begin in range(file["start"], end, _CHUNK):
+        with whole[begin : min(begin + _CHUNK, end)] as chunk:
+            yield chunk
 
 
 if __name__ == "__main__":
