@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.checkpoint_steps import WORLD
 from benchmarks.report import Bar, Report, bootstrap_interval
+from orchestrator.checkpoints.streaming import streaming_copies
 
 TUMBLER: Final = "tumbler"
 SNAPSHOT: Final = "snapshot"
@@ -20,24 +20,37 @@ PEERS: Final = ("torch_save", "dcp_thread", "dcp_process")
 COST, STALL, BESIDE, RESTORE = 0.02, 0.05, 0.05, 1.5
 _STEP_S: Final = 0.1
 """The step that the promise of the stall is about."""
+_BUSY, _SPARE = 2, 1
+"""Workers: as many as there are cores, or one less."""
 
 
 def run(*, quick: bool = False) -> Report:
     load_before = os.getloadavg()[0]
-    figures = {name: steps_of(name, 8 if quick else 40) for name in (SNAPSHOT, TUMBLER, *PEERS)}
+    blocks = 8 if quick else 40
+    figures = {name: steps_of(name, blocks) for name in (TUMBLER, *PEERS)}
+    busy, spare = (steps_of(SNAPSHOT, 2 * blocks, world) for world in (_BUSY, _SPARE))
     restored = restores(2 if quick else 7)
-    own, held = figures[TUMBLER], figures[SNAPSHOT]
+    own = figures[TUMBLER]
     return Report(
         "checkpoint",
-        {"snapshot": held, "checkpoint": own, **restored, "load_before": load_before},
+        {
+            "snapshot": busy,
+            "snapshot_core_to_spare": spare,
+            "checkpoint": own,
+            **restored,
+            "load_before": load_before,
+        },
         {name: figures[name] for name in PEERS},
         [
-            Bar.at_most("a snapshot every ten steps, cost of throughput", held["cost"], COST, "of 1"),
-            Bar.at_most(
-                "stall of the step of a snapshot, relative to 100 ms",
-                held["stall_s"] / _STEP_S,
-                STALL,
-                "of 1",
+            Bar.at_most("a snapshot every ten steps, cost of throughput", busy["cost"], COST, "of 1"),
+            *(
+                Bar.at_most(
+                    f"stall of the step of a snapshot, relative to 100 ms, {cores}",
+                    held["stall_s"] / _STEP_S,
+                    STALL,
+                    "of 1",
+                )
+                for held, cores in ((spare, "a core to spare"), (busy, "all cores busy"))
             ),
             Bar.at_most(
                 "steps while a checkpoint is written, slower by", own["beside_ratio"] - 1, BESIDE, "of 1"
@@ -55,7 +68,8 @@ def run(*, quick: bool = False) -> Report:
     )
 
 
-def steps_of(name: str, num_blocks: int) -> dict[str, Any]:
+def steps_of(name: str, num_blocks: int, world: int = _BUSY) -> dict[str, Any]:
+    """What `world` workers found, in an environment as Ray's workers have it here."""
     with tempfile.TemporaryDirectory() as folder:
         workers = [
             subprocess.Popen(
@@ -67,11 +81,13 @@ def steps_of(name: str, num_blocks: int) -> dict[str, Any]:
                     str(rank),
                     folder,
                     str(num_blocks),
+                    str(world),
                 ],
+                env={**os.environ, **streaming_copies(os.environ)},
                 stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            for rank in range(WORLD)
+            for rank in range(world)
         ]
         output, _ = workers[0].communicate()
         for worker in workers:

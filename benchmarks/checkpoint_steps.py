@@ -1,5 +1,5 @@
-"""One of two workers that train a model with 100 MB of state and save it now and then: `python -m
-benchmarks.checkpoint_steps CONTENDER RANK FOLDER NUM_BLOCKS`. Rank 0 prints one JSON object.
+"""One of some workers that train a model with 100 MB of state and save it now and then: `python -m
+benchmarks.checkpoint_steps CONTENDER RANK FOLDER NUM_BLOCKS WORLD`. Rank 0 prints one JSON object.
 
 A block is ten steps. In every other one (in the order ABBA) the state is saved at its first boundary, so that
 steps with and without meet the same machine in the same minutes.
@@ -31,7 +31,6 @@ from trainers.elastic.state import TrainState
 from trainers.elastic.step import StepRunner
 from trainers.task import ShardLoss, Task
 
-WORLD: Final = 2
 STEPS_PER_BLOCK: Final = 10
 _SHARDS, _BATCH = 8, 64
 _WIDTH, _DEPTH = 1440, 4
@@ -65,11 +64,11 @@ Save = Callable[[], "Future[Any] | None"]
 """Begins to save; returns what is done when all is in storage, or None where it is already."""
 
 
-def contender(name: str, state: TrainState, rank: int, folder: Path) -> Save:
+def contender(name: str, state: TrainState, rank: int, world: int, folder: Path) -> Save:
     match name:
         case "tumbler" | "snapshot":
             saver = Saver(state, str(folder), _SHARDS, lambda saved: None, holding=Holding(folder, "f" * 64))
-            return partial(_ours, saver, Origin(f"w{rank}", 1, 1, rank, WORLD), name == "snapshot")
+            return partial(_ours, saver, Origin(f"w{rank}", 1, 1, rank, world), name == "snapshot")
         case "torch_save":
             return lambda: _torch_save(state, rank, folder)
         case "dcp_thread" | "dcp_process":
@@ -103,10 +102,10 @@ def _dcp(state: TrainState, folder: Path, kind: AsyncCheckpointerType) -> "Futur
     return saved
 
 
-def main(name: str, rank: int, folder: Path, num_blocks: int) -> None:
+def main(name: str, rank: int, folder: Path, num_blocks: int, world: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", store=dist.FileStore(str(folder / "default"), WORLD), rank=rank, world_size=WORLD
+        "gloo", store=dist.FileStore(str(folder / "default"), world), rank=rank, world_size=world
     )
     torch.manual_seed(1)
     task = Stack(Nothing())
@@ -118,9 +117,9 @@ def main(name: str, rank: int, folder: Path, num_blocks: int) -> None:
         task, state, Intake(RandomRows(), plan), plan, train, num_steps=10**6, device=torch.device("cpu")
     )
     steps.warm_up()
-    store = dist.FileStore(str(folder / "elastic"), WORLD)
-    group = ElasticGroup(store, rank, WORLD, backend="gloo", host="127.0.0.1", timeout_s=300.0)
-    save = contender(name, state, rank, folder)
+    store = dist.FileStore(str(folder / "elastic"), world)
+    group = ElasticGroup(store, rank, world, backend="gloo", host="127.0.0.1", timeout_s=300.0)
+    save = contender(name, state, rank, world, folder)
     found = measured(steps, group, save, num_blocks)
     if rank == 0:
         size = sum(tensor.nbytes for tensor in state.tensors())
@@ -186,4 +185,4 @@ class Course:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

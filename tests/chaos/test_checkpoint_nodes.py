@@ -14,7 +14,7 @@ from tests.integration.checkpoint_runs import EVERY, STEPS, proof, spec_of, wait
 from tests.integration.raylets import Raylets, raylets
 from tests.integration.saboteur import Watched, kill
 
-MOST = 10
+MOST = 20
 """Times; TUMBLER_CHAOS_REPEATS may ask for fewer."""
 PAUSE_S = 0.03
 """Per logical shard."""
