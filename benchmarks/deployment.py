@@ -61,7 +61,10 @@ class Deployment:
         return RunDirectory(self.home / "runs" / name)
 
     def kill_service(self) -> None:
-        os.kill(self._state("service.json")["pid"], signal.SIGKILL)
+        os.kill(self.service_pid(), signal.SIGKILL)
+
+    def service_pid(self) -> int:
+        return int(self._state("service.json")["pid"])
 
     def gcs_pid(self) -> int:
         return _process_with("gcs_server", "--config_list", str(self._state("head.json")["temp_dir"]))

@@ -18,6 +18,7 @@ MARK: Final = "TUMBLER_HEAD"
 """Environment variable; its value is the id of the head."""
 _LOOK_EVERY_S: Final = 0.05
 _CLIENT_SERVER: Final = "ray.util.client.server"
+_WRITER: Final = "trainers.checkpoints.writer_process"
 _AGENTS: Final = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray-dashboard-")
 
 
@@ -48,6 +49,11 @@ class Daemon:
             or self.command[0].startswith(_AGENTS)
             or any("from multiprocessing." in argument for argument in self.command)
         )
+
+    @property
+    def holds_snapshots(self) -> bool:
+        """A writer process: the next attempt of its run may want what it has, and it ends by itself."""
+        return _WRITER in self.command
 
     def is_alive(self) -> bool:
         return start_ticks(self.pid) == self.started
@@ -92,16 +98,21 @@ class Household:
         self.sessions |= {one.session for one in marked}
         return marked + [one for one in titled if one.session in self.sessions]
 
-    def end(self, *, patience_s: float) -> None:
-        """Until nothing is left: the work first and at once, then Ray itself.
+    def end(self, *, patience_s: float, but_snapshots: bool = False) -> None:
+        """Until nothing is left, or with `but_snapshots` nothing but who holds some: the work first and at
+        once, then Ray itself.
 
         Work gets no SIGTERM: to a driver that is the wish to cancel its run, and the run is to go on under
         the next head. Ray gets SIGKILL when `patience_s` is over.
         """
-        _signal((one for one in self.look() if not one.serves), signal.SIGKILL)
-        _signal((one for one in self.look() if one.serves), signal.SIGTERM)
+
+        def those() -> list[Daemon]:
+            return [one for one in self.look() if not (but_snapshots and one.holds_snapshots)]
+
+        _signal((one for one in those() if not one.serves), signal.SIGKILL)
+        _signal((one for one in those() if one.serves), signal.SIGTERM)
         until_s = time.monotonic() + patience_s
-        while left := self.look():
+        while left := those():
             patient = time.monotonic() < until_s
             _signal((one for one in left if not (patient and one.serves)), signal.SIGKILL)
             time.sleep(_LOOK_EVERY_S)

@@ -99,12 +99,14 @@ class Head:
     def alive(self) -> bool:
         return any(daemon.is_alive() for daemon in self.daemons if daemon.program == "raylet")
 
-    def stop(self) -> None:
+    def stop(self, *, but_snapshots: bool = False) -> None:
         """End every process of the head and what it left in the temporary folder. Safe to call twice.
 
-        Its drivers are killed, not told to stop: their runs go on under the next head.
+        Its drivers are killed, not told to stop: their runs go on under the next head. With `but_snapshots`
+        the writer processes stay, those of earlier heads too: runs go on from what they hold.
         """
-        self.household().end(patience_s=_END_WITHIN_S)
+        for household in (self.household(), _household_of(Path(self.home))):
+            household.end(patience_s=_END_WITHIN_S, but_snapshots=but_snapshots)
         shutil.rmtree(self.temp_dir, ignore_errors=True)
         shutil.rmtree(_gcs_store(Path(self.home)), ignore_errors=True)
         _record(Path(self.home)).unlink(missing_ok=True)
@@ -168,13 +170,13 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _clear(home: Path) -> None:
-    """Only where no process lives may the store of the GCS be emptied."""
+    """Only where no process of Ray lives may the store of the GCS be emptied."""
     before = Head.recorded(home)
     if before is not None:
         if before.alive():
             raise HeadFailed(f"{home} has a Ray head that is running at {before.address}")
-        before.stop()
-    Household(_STORE, str(_gcs_store(home))).end(patience_s=_END_WITHIN_S)
+        before.stop(but_snapshots=True)
+    _household_of(home).end(patience_s=_END_WITHIN_S, but_snapshots=True)
     with storage_errors("create", home):
         shutil.rmtree(_gcs_store(home), ignore_errors=True)
         _gcs_store(home).mkdir()
@@ -285,6 +287,11 @@ def _write_record(home: Path, head: Head) -> None:
 
 def _record(home: Path) -> Path:
     return home / "head.json"
+
+
+def _household_of(home: Path) -> Household:
+    """Of all heads that a home ever had."""
+    return Household(_STORE, str(_gcs_store(home)))
 
 
 def _gcs_store(home: Path) -> Path:

@@ -4,19 +4,24 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cluster.daemons import Daemon
+from cluster.daemons import MARK, Daemon, Household
 from cluster.errors import HeadFailed
 from cluster.head import Head, start_head
 from cluster.keeper import HeadKeeper
+
+WRITER = ("-m", "trainers.checkpoints.writer_process")
 
 
 @pytest.fixture(scope="module")
@@ -134,19 +139,22 @@ def test_without_a_raylet_it_is_gone_and_the_next_one_starts_with_an_empty_store
     head: Head, home: Path
 ) -> None:
     keeper = HeadKeeper(head)
-    kill(head, "raylet")
-    kill(head, "gcs_server")
-    assert keeper.look() == []
-    assert Head.load(home) is None
-    assert Head.recorded(home) == head
-    after = start_head(home, num_cpus=1, num_gpus=0, auth="token")
-    try:
-        assert not head.household().look(), "what was left of the old one is ended"
-        assert not Path(head.temp_dir).exists()
-        assert after.alive()
-        assert answers(after)
-    finally:
-        after.stop()
+    with waiting(head.daemons[0].env, *WRITER):
+        kill(head, "raylet")
+        kill(head, "gcs_server")
+        assert keeper.look() == []
+        assert Head.load(home) is None
+        assert Head.recorded(home) == head
+        after = start_head(home, num_cpus=1, num_gpus=0, auth="token")
+        try:
+            left = head.household().look()
+            assert [one.holds_snapshots for one in left] == [True], "all else of the old one is ended"
+            assert not Path(head.temp_dir).exists()
+            assert after.alive()
+            assert answers(after)
+        finally:
+            after.stop()
+    assert not head.household().look()
     assert not after.household().look()
     assert not Path(after.temp_dir).exists()
     assert Head.recorded(home) is None
@@ -171,3 +179,25 @@ def test_work_is_killed_and_ray_is_asked_first() -> None:
     ]
     assert not work.serves
     assert all(part.serves for part in parts)
+
+
+def test_who_holds_snapshots_is_left_for_the_next_head_and_ended_with_the_last(tmp_path: Path) -> None:
+    household = Household(MARK, str(tmp_path))
+    environment = {**os.environ, MARK: str(tmp_path)}
+    with waiting(environment, *WRITER), waiting(environment, "-c", "input()"):
+        wait_until(lambda: sorted(one.holds_snapshots for one in household.look()) == [False, True])
+        household.end(patience_s=0, but_snapshots=True)
+        assert [one.holds_snapshots for one in household.look()] == [True]
+        household.end(patience_s=0)
+        assert not household.look()
+
+
+@contextmanager
+def waiting(environment: Mapping[str, str], *words: str) -> Iterator[None]:
+    """A process of Python that waits for its input; a writer process leaves its family for that."""
+    with subprocess.Popen(
+        [sys.executable, *words], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        if words == WRITER:
+            assert process.wait() == 0
+        yield
