@@ -80,7 +80,7 @@ test-all: dashboard check docs ## check, the documents, then the tests that star
 	@echo "==> slow unit tests"; $(BIN)/python -m pytest tests/unit -n 2 -q -m slow
 	@echo "==> integration tests, the long ones too"; $(BIN)/python -m pytest tests/integration -q -m "not soak"
 
-chaos: $(READY) ## kill service, driver, GCS and workers again and again; takes an hour or so
+chaos: $(READY) ## kill service, head, driver, GCS and workers again and again; takes an hour or so
 	@echo "==> the longest integration tests"; $(BIN)/python -m pytest tests/integration -q -m soak
 	@echo "==> chaos tests"; $(BIN)/python -m pytest tests/chaos -q -s
 

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.deployment import Deployment, deployment
-from cluster.daemons import Household, start_ticks
+from cluster.daemons import Daemon, Household, start_ticks
 from cluster.head import Head
 from tests.chaos.conftest import REPEATS
 from tests.chaos.test_training_survives import submit
@@ -22,6 +23,7 @@ from tests.integration.checkpoint_runs import Proof, newest, proof, uncommitted,
 from tests.integration.processes import wait_gone
 from tests.integration.saboteur import Watched
 from tests.integration.shipped import paced_code
+from trainers.checkpoints.held import folder_of, held_in
 from trainers.recorder import newest_step
 
 MOST = 20
@@ -44,6 +46,8 @@ class Strike:
     at_step: int = 0
     newest: int = 0
     """Step of the newest checkpoint when all were dead."""
+    held: int = 0
+    """Step of the newest snapshot that was whole then and on record; 0 where there was none."""
     under_way: list[int] = field(default_factory=list)
     """Steps whose parts were there and not committed."""
 
@@ -67,8 +71,12 @@ class Strike:
         assert head is not None
         writers = {writer for pid in run.members().values() for writer in writers_of(pid)}
         assert len(writers) == 2
+        household, spared = head.household(), set() if self.machine else writers
+        victims = household.look()  # before the moment, which may be short
         self._await_moment(rng, run)
-        kill_head(head, rng, spared=set() if self.machine else writers)
+        while victims := [daemon for daemon in victims if daemon.pid not in spared]:
+            kill_all(victims, rng)
+            victims = household.look()  # what was started meanwhile
         if self.machine:
             assert not wait_gone(writers, 10)
         else:
@@ -77,6 +85,8 @@ class Strike:
         self.at_step = newest_step(run.run)
         self.under_way = uncommitted(run.run)
         self.newest = newest(run.run)
+        steps = Counter(held.step for held in held_in(folder_of(run.run.path)) if held.step <= self.at_step)
+        self.held = max((step for step, holders in steps.items() if holders == len(writers)), default=0)
 
     def _await_moment(self, rng: random.Random, run: Watched) -> None:
         time.sleep(rng.uniform(0, 2 * EVERY * STEP_S))
@@ -86,12 +96,11 @@ class Strike:
                 time.sleep(0.0005)
 
 
-def kill_head(head: Head, rng: random.Random, spared: set[int]) -> None:
-    """All of its processes, also those that it starts meanwhile."""
-    household = head.household()
-    while victims := [daemon for daemon in household.look() if daemon.pid not in spared]:
-        rng.shuffle(victims)
-        for daemon in victims:
+def kill_all(daemons: list[Daemon], rng: random.Random) -> None:
+    """In an order that chance decides."""
+    rng.shuffle(daemons)
+    for daemon in daemons:
+        if daemon.is_alive():
             with suppress(ProcessLookupError):
                 os.kill(daemon.pid, signal.SIGKILL)
 
@@ -157,16 +166,18 @@ def test_a_head_is_killed_whenever_and_no_bit_is_another(
         assert service.service_pid() == before, "the service lives on"
         event = first_generation(run, attempt + 1)
         lost = event["steps_repeated"]
+        source = event["source"].rpartition("/")[2]
         print(
             f"\n{strike}: at step {at_step}, newest checkpoint {strike.newest}, parts of {strike.under_way} "
-            f"under way; on from {event['source']}, {lost} steps done again"
+            f"under way, snapshot {strike.held}; on from {source}, {lost} steps done again"
         )
         assert lost == at_step - event["step"]
         if strike.machine:
-            assert event["step"] == strike.newest
+            assert (event["step"], strike.held) == (strike.newest, 0)
             # The interval, and what was trained while the next one was written.
             assert lost < 2 * EVERY
         else:
+            assert event["step"] >= max(strike.newest, strike.held)
             # The newest snapshot, or the one before where members had not all finished it.
             assert lost <= 2 * SNAPSHOT_EVERY
     service.tumbler("wait", name, timeout_s=LIFE_S)
