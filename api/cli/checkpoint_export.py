@@ -16,6 +16,7 @@ from api.cli.checkpoint_places import checkpoints_near
 from api.cli.errors import FileExists, Usage
 from api.cli.output import tell
 from orchestrator.domain.disk import storage_errors, sync_path
+from orchestrator.domain.errors import CheckpointError
 
 
 def export(
@@ -40,7 +41,12 @@ def export(
     with checkpoints_near(run, storage) as found, new_folder(folder) as aside:
         known = [(row["step"], row.get("metrics") or {}) for row in found.rows()]
         chosen = choose_step(found.name, step, known, found.spec().checkpoint.keep_best)
-        for sentence in found.export(chosen, aside):
+        try:
+            sentences = found.export(chosen, aside)
+        except CheckpointError as error:
+            hint = f"`tumbler checkpoint verify {found.name}` says which checkpoints are whole"
+            raise CheckpointError(error.message, hint=error.hint or hint) from error
+        for sentence in sentences:
             tell(sentence)
     tell(f"step {chosen} of {found.name} is in {folder}")
 

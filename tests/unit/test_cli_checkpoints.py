@@ -195,7 +195,9 @@ def test_an_export_overwrites_nothing(run: RunDirectory, capsys: pytest.CaptureF
 def test_a_damaged_checkpoint_leaves_no_export(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     damage(run, commit_checkpoint(run, 12))
     before = sorted(Path().iterdir())
-    assert "does not match its checksum" in refused(capsys, "export", "brave-otter", "out", code=1)
+    said = refused(capsys, "export", "brave-otter", "out", code=1)
+    assert "does not match its checksum" in said
+    assert "`tumbler checkpoint verify brave-otter` says which" in said
     assert sorted(Path().iterdir()) == before
 
 
