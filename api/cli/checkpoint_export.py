@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -16,6 +16,7 @@ from api.cli.checkpoint_places import checkpoints_near
 from api.cli.errors import FileExists, Usage
 from api.cli.output import tell
 from orchestrator.domain.disk import storage_errors, sync_path
+from orchestrator.domain.errors import CheckpointError
 
 
 def export(
@@ -40,7 +41,12 @@ def export(
     with checkpoints_near(run, storage) as found, new_folder(folder) as aside:
         known = [(row["step"], row.get("metrics") or {}) for row in found.rows()]
         chosen = choose_step(found.name, step, known, found.spec().checkpoint.keep_best)
-        for sentence in found.export(chosen, aside):
+        try:
+            sentences = found.export(chosen, aside)
+        except CheckpointError as error:
+            hint = f"`tumbler checkpoint verify {found.name}` says which checkpoints are whole"
+            raise CheckpointError(error.message, hint=error.hint or hint) from error
+        for sentence in sentences:
             tell(sentence)
     tell(f"step {chosen} of {found.name} is in {folder}")
 
@@ -54,7 +60,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     target = folder.expanduser().absolute()
     _refuse_full(target, folder)
     aside = target.with_name(f".{target.name}.{uuid4().hex[:12]}")
-    with storage_errors("create", folder):
+    with _folder_errors("create", folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
     try:
@@ -63,16 +69,21 @@ def new_folder(folder: Path) -> Iterator[Path]:
             aside.rename(target)
         except OSError:
             _refuse_full(target, folder)  # somebody was faster
-            with storage_errors("create", folder):
+            with _folder_errors("create", folder):
                 raise
-        with storage_errors("create", folder):
+        with _folder_errors("create", folder):
             sync_path(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _folder_errors(action: str, folder: Path) -> AbstractContextManager[None]:
+    """No setting of the run changes where an export goes."""
+    return storage_errors(action, folder, setting="FOLDER")
+
+
 def _refuse_full(target: Path, folder: Path) -> None:
-    with storage_errors("look into", folder):
+    with _folder_errors("look into", folder):
         if target.is_symlink() or (target.exists() and not target.is_dir()):
             raise FileExists(f"{folder} is a file or a link", hint="choose another folder")
         if target.is_dir() and os.listdir(target):

@@ -22,6 +22,7 @@ from orchestrator.domain.events import EventKind
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory
 from orchestrator.domain.spec_file import load_source
+from orchestrator.domain.status import EndReason
 from trainers.main import train
 
 
@@ -66,7 +67,7 @@ def run(
             return EXIT_INTERRUPTED
         except RunFailed as error:
             _conclude(started[0], output)
-            _show_users_error(started[0])
+            show_users_error(started[0])
             error.hint = (
                 error.hint or f"see `tumbler events {started[0].path}` and `tumbler logs {started[0].path}`"
             )
@@ -112,8 +113,13 @@ def _conclude(run: RunDirectory, output: Format) -> None:
     put(content_of(run, state), describe(run, state), output)
 
 
-def _show_users_error(run: RunDirectory) -> None:
-    """The traceback of the user's own code, from its first frame on, where that is what failed."""
+def show_users_error(run: RunDirectory) -> None:
+    """The traceback of the user's own code, from its first frame on, where that is what failed.
+
+    Where the spec was refused its sentence is enough.
+    """
+    if run.read_status().reason is EndReason.SPEC_REFUSED:
+        return
     raised = [event for event in read_journal(run.outbox, "events") if event["kind"] == EventKind.USER_ERROR]
     if raised and raised[-1]["attempt"] == run.record().attempt:
         tell(raised[-1]["traceback"].rstrip())

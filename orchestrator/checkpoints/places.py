@@ -5,6 +5,7 @@ begin with a dot are files in the making and are not listed.
 """
 
 import contextlib
+import errno
 import mmap
 import os
 import shutil
@@ -182,7 +183,10 @@ def _make_folder(folder: Path) -> None:
     """With all above it, each of them durable."""
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
         sync_path(folder.parent)
 
 

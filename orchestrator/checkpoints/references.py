@@ -16,6 +16,7 @@ from orchestrator.domain.spec_parts import KeepBest, absolute_location, split_sc
 
 BEST: Final = KeepBest(metric="val_loss")
 """What is best where no `checkpoint.keep_best` of the run says otherwise."""
+_EXPECTED: Final = "name a run that has one, a folder of checkpoints, or one of them; an export is none"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _found(source: Source) -> Committed:
     where = source.place.describe("")
     candidates = catalog.committed()
     if not candidates:
-        raise CheckpointError(f"there is no checkpoint in {where}")
+        raise CheckpointError(f"there is no checkpoint in {where}", hint=_EXPECTED)
     if source.best is not None:
         found = _best(catalog, candidates, source.best, where)
     elif source.step is None:

@@ -7,6 +7,8 @@ from typing import Final, Self
 from orchestrator.domain.spec_parts import absolute_location, split_scheme
 
 _STEP: Final = re.compile(r"(.+)@(best|[0-9]{1,18})", re.DOTALL)
+_BEFORE_OPTIONS: Final = re.compile(r"([^/?]+://[^/?]+/[^?]+)@(best|[0-9]{1,18})(\?.+)", re.DOTALL)
+"""The same in a URI whose options stand behind it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class CheckpointReference:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ValueError with a sentence for the user."""
-        found = _STEP.fullmatch(text)
+        found = _STEP.fullmatch(_BEFORE_OPTIONS.sub(r"\1\3@\2", text))
         source, which = (found[1], found[2]) if found else (text, "")
         name, at, rest = source.rpartition("@")
         if not split_scheme(source)[1]:

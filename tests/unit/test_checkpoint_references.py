@@ -57,6 +57,14 @@ def test_a_reference_is_a_source_and_perhaps_a_step(text: str, expected: Checkpo
     assert str(expected) == text
 
 
+@pytest.mark.parametrize("which", ["400", "best"])
+def test_a_step_may_stand_before_the_options_of_a_uri(which: str) -> None:
+    behind = CheckpointReference.parse(f"s3://key:secret@b/team/otter?region=x&scheme=http@{which}")
+    assert CheckpointReference.parse(f"s3://key:secret@b/team/otter@{which}?region=x&scheme=http") == behind
+    bucket = f"s3://key:secret@{which}?region=x"
+    assert CheckpointReference.parse(bucket) == CheckpointReference(bucket)
+
+
 def test_a_run_is_found_by_name_and_by_path_and_its_checkpoints_by_theirs(tmp_path: Path) -> None:
     run, _ = run_with_checkpoints(tmp_path)
     newest = f"{run.checkpoints}@300"
@@ -90,6 +98,9 @@ def test_each_way_to_fail_has_its_sentence(tmp_path: Path) -> None:
     assert refusal("stoat", tmp_path) == f"there is no run 'stoat' in {tmp_path}"
     assert refusal("badger", tmp_path) == f"there is no checkpoint in {tmp_path}/badger/checkpoints"
     assert refusal(f"{tmp_path}/nowhere", tmp_path) == f"there is no checkpoint in {tmp_path}/nowhere"
+    with pytest.raises(TumblerError) as caught:
+        resolve(f"{tmp_path}/nowhere", tmp_path)
+    assert "an export is none" in caught.value.hint
     assert refusal("otter@150", tmp_path) == (
         f"there is no step-00000150 in {where}; there are steps 300, 200, 100"
     )

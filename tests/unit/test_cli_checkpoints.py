@@ -192,10 +192,22 @@ def test_an_export_overwrites_nothing(run: RunDirectory, capsys: pytest.CaptureF
     assert Path("empty/README.md").is_file()
 
 
+def test_where_an_export_cannot_go_the_folder_is_to_be_changed(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    said = refused(capsys, "export", "brave-otter", "file/deep/out", code=1)
+    assert said.startswith("cannot ")
+    assert "FOLDER" in said
+    assert "checkpoint." not in said
+
+
 def test_a_damaged_checkpoint_leaves_no_export(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     damage(run, commit_checkpoint(run, 12))
     before = sorted(Path().iterdir())
-    assert "does not match its checksum" in refused(capsys, "export", "brave-otter", "out", code=1)
+    said = refused(capsys, "export", "brave-otter", "out", code=1)
+    assert "does not match its checksum" in said
+    assert "`tumbler checkpoint verify brave-otter` says which" in said
     assert sorted(Path().iterdir()) == before
 
 

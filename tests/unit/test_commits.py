@@ -132,6 +132,27 @@ async def test_only_those_that_somebody_wants_are_kept(
     assert [found.step for found in again.desk.committed] == kept
 
 
+async def test_damaged_ones_of_later_steps_do_not_push_out_those_that_training_went_on_from(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path, keep_last=3)
+    for step in (10, 20, 30):
+        for part in desk.parts(step):
+            desk.desk.take(part)
+        await desk.settle()
+    for folder in ("step-00000020", "step-00000030"):
+        next(Path(desk.job.checkpoints, folder).glob("*/part-*")).write_bytes(b"torn")
+    again = Desk(tmp_path, attempt=2, keep_last=2)
+    left = []
+    for step in (13, 16, 20, 25):
+        for part in again.parts(step):
+            again.desk.take(part)
+        await again.settle()
+        left.append(again.steps())
+    assert left == [[30, 20, 13, 10], [30, 20, 16, 13], [30, 20, 16], [30, 25, 20]]
+    assert again.catalog.check(Committed(20, 2, 1)) is None, "it was written anew"
+
+
 async def test_parts_of_a_member_that_was_lost_are_swept_away_with_the_next_commit(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.desk.take(desk.parts(10)[0])

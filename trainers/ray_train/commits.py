@@ -133,10 +133,15 @@ class CommitDesk:
         )
 
     def _drop(self, newest: Committed) -> str:
-        """Those that nobody wants to keep; what went wrong, or nothing."""
+        """Those that nobody wants to keep; what went wrong, or nothing.
+
+        Later ones than the newest were damaged or undone, or training would have gone on from them. They
+        count for nothing, and are left until training is past them.
+        """
         wish = self._job.spec.checkpoint
         try:
-            known = [(found.step, self._metrics_of(found)) for found in self.committed]
+            past = [found for found in self.committed if found.step <= newest.step]
+            known = [(found.step, self._metrics_of(found)) for found in past]
             steps = to_drop(
                 known, keep_last=wish.keep_last, keep_every=wish.keep_every, keep_best=wish.keep_best
             )
