@@ -132,6 +132,21 @@ async def test_only_those_that_somebody_wants_are_kept(
     assert [found.step for found in again.desk.committed] == kept
 
 
+@pytest.mark.parametrize(
+    ("metric", "remark"),
+    [("val_loss", ""), ("vall_loss", "keep_best finds no vall_loss among its metrics, which are val_loss")],
+)
+async def test_a_metric_that_no_evaluation_has_is_told_with_each_checkpoint(
+    tmp_path: Path, metric: str, remark: str
+) -> None:
+    desk = Desk(tmp_path, keep_best={"metric": metric})
+    for part in desk.parts(10):
+        desk.desk.take(part)
+    (news,) = await desk.settle()
+    assert isinstance(news, CheckpointCommitted)
+    assert news.remark == remark
+
+
 async def test_damaged_ones_of_later_steps_do_not_push_out_those_that_training_went_on_from(
     tmp_path: Path,
 ) -> None:

@@ -65,8 +65,9 @@ def formed(generation: int, step: int, **facts: Any) -> Formed:
     return Formed("w1", generation, step, **{**known, **facts})
 
 
-def committed(step: int, trouble: str = "") -> CheckpointCommitted:
-    return CheckpointCommitted(step, f"/checkpoints/{step}", f"p{step}", {"val_loss": 0.5}, trouble)
+def committed(step: int, trouble: str = "", remark: str = "") -> CheckpointCommitted:
+    metrics = {"val_loss": 0.5}
+    return CheckpointCommitted(step, f"/checkpoints/{step}", f"p{step}", metrics, trouble, remark=remark)
 
 
 def test_the_first_generation_makes_a_starting_run_a_running_one(desk: Desk) -> None:
@@ -86,6 +87,15 @@ def test_a_later_generation_says_who_is_in_it_and_what_was_lost(desk: Desk) -> N
     facts = {"generation": 2, "workers": ["w2"], "step": 3, "steps_repeated": 1, "source": "w2"}
     assert {name: event[name] for name in facts} == facts
     assert desk.run.read_status().phase == ""
+
+
+def test_what_a_user_should_know_of_a_checkpoint_is_said_with_it(desk: Desk) -> None:
+    desk.desk.checkpoint(committed(10))
+    desk.desk.checkpoint(committed(20, remark="keep_best finds no accuracy"))
+    assert [event["message"] for event in desk.events()] == [
+        "checkpoint of step 10 is committed",
+        "checkpoint of step 20 is committed; keep_best finds no accuracy",
+    ]
 
 
 def test_who_belongs_to_an_older_generation_is_not_heard(desk: Desk) -> None:

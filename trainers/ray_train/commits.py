@@ -5,7 +5,7 @@ likes: without a manifest nobody finds it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from orchestrator.checkpoints.catalog import Catalog, Committed
@@ -130,7 +130,14 @@ class CommitDesk:
             metrics=manifest.metrics,
             trouble=await asyncio.to_thread(self._drop, found),
             wish=wish,
+            remark=self._remark(manifest.metrics),
         )
+
+    def _remark(self, metrics: Mapping[str, float]) -> str:
+        best = self._job.spec.checkpoint.keep_best
+        if best is None or not metrics or best.metric in metrics:
+            return ""
+        return f"keep_best finds no {best.metric} among its metrics, which are {', '.join(sorted(metrics))}"
 
     def _drop(self, newest: Committed) -> str:
         """Those that nobody wants to keep; what went wrong, or nothing.

@@ -81,6 +81,8 @@ class CheckpointCommitted:
     """What went wrong when older ones were dropped; empty where nothing did."""
     wish: int = 0
     """Number of the wish that it answers; 0 where it was due by itself."""
+    remark: str = ""
+    """What its user should know besides."""
 
 
 @dataclass(frozen=True)

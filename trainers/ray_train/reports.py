@@ -130,7 +130,7 @@ class ReportDesk:
             return  # another generation, or the attempt before, committed it
         self._recorder.event(
             EventKind.CHECKPOINT_COMMITTED,
-            f"checkpoint of step {news.step} is committed",
+            "; ".join(filter(None, (f"checkpoint of step {news.step} is committed", news.remark))),
             step=news.step,
             path=news.path,
             parameters_sha256=news.parameters_sha256,
