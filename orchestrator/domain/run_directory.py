@@ -27,7 +27,7 @@ from orchestrator.domain.pinned_data import PinnedData
 from orchestrator.domain.run_search import RECORD_NAME, find_run
 from orchestrator.domain.sealed_journal import Tip
 from orchestrator.domain.spec import RunSpec
-from orchestrator.domain.spec_differences import NOT_COMPARED, spec_differences
+from orchestrator.domain.spec_differences import NOT_COMPARED, NOT_COMPARED_OF_TASKS, spec_differences
 from orchestrator.domain.spec_parts import CheckpointSpec
 from orchestrator.domain.spec_problems import examine
 from orchestrator.domain.status import EndReason, RunStatus
@@ -269,9 +269,7 @@ class RunDirectory:
                 f"there is no run '{self.name}' in {self.path.parent} to resume",
                 hint="leave out --resume to start it",
             )
-        # The result of a task is the same at any number of workers.
-        any_number = {"workers"} if spec.task is not None else set[str]()
-        self._check_spec(spec, but=NOT_COMPARED | any_number)
+        self._check_spec(spec, but=NOT_COMPARED if spec.task is None else NOT_COMPARED_OF_TASKS)
         self._next_attempt(self.record().attempt + 1, now)
         return self
 

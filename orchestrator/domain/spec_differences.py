@@ -7,12 +7,20 @@ from typing import Any, Final
 from orchestrator.domain.spec import RunSpec
 
 NOT_COMPARED: Final = frozenset({"name", "labels", "queue", "priority"})
+NOT_COMPARED_OF_TASKS: Final = NOT_COMPARED | {
+    "workers",
+    "checkpoint.keep_last",
+    "checkpoint.keep_every",
+    "checkpoint.snapshot_every",
+}
+"""What else may differ where a task is resumed: its result is the same."""
 """What the fingerprint leaves out."""
 
 
 def spec_differences(old: RunSpec, new: RunSpec, *, but: Collection[str] = NOT_COMPARED) -> tuple[str, ...]:
-    """Such as `train.steps was 100 and is 200`; the top fields in `but` may differ."""
-    return content_differences(_compared(old, but), _compared(new, but))
+    """Such as `train.steps was 100 and is 200`; the fields in `but`, such as `workers.max`, may differ."""
+    contents = (json.loads(spec.canonical_json()) for spec in (old, new))
+    return tuple(_differences(*contents, but=but))
 
 
 def content_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
@@ -20,14 +28,14 @@ def content_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple
     return tuple(_differences(old, new))
 
 
-def _compared(spec: RunSpec, but: Collection[str]) -> dict[str, Any]:
-    return {key: value for key, value in json.loads(spec.canonical_json()).items() if key not in but}
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "", but: Collection[str] = ()
+) -> Iterator[str]:
     for key in sorted(old.keys() | new.keys()):
+        if f"{prefix}{key}" in but:
+            continue
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{prefix}{key}.")
+            yield from _differences(before, after, f"{prefix}{key}.", but)
         elif before != after:
             yield f"{prefix}{key} was {before} and is {after}"

@@ -86,6 +86,17 @@ def test_a_task_is_resumed_with_any_number_of_workers(tmp_path: Path) -> None:
     assert RunDirectory.create(tmp_path, other, resume=True).record().attempt == 2
 
 
+def test_a_task_is_resumed_with_fewer_checkpoints_kept_where_the_disk_is_full(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, spec())
+    kept = {"keep_last": 1, "keep_every": 700, "snapshot_every": 5}
+    less = spec().model_copy(update={"checkpoint": spec().checkpoint.model_copy(update=kept)})
+    assert RunDirectory.create(tmp_path, less, resume=True).record().attempt == 2
+    other = spec().model_copy(update={"checkpoint": spec().checkpoint.model_copy(update={"every": 7})})
+    with pytest.raises(RunExists, match=r"another spec: checkpoint\.every was 100 and is 7$"):
+        RunDirectory.create(tmp_path, other, resume=True)
+    assert run.record().attempt == 2
+
+
 def test_resuming_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunNotFound, match="no run 'brave-otter'"):
         RunDirectory.create(tmp_path, spec(), resume=True)
