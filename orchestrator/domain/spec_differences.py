@@ -19,8 +19,8 @@ NOT_COMPARED_OF_TASKS: Final = NOT_COMPARED | {
 
 def spec_differences(old: RunSpec, new: RunSpec, *, but: Collection[str] = NOT_COMPARED) -> tuple[str, ...]:
     """Such as `train.steps was 100 and is 200`; the fields in `but`, such as `workers.max`, may differ."""
-    contents = (json.loads(spec.canonical_json()) for spec in (old, new))
-    return tuple(_differences(*contents, but=but))
+    before, after = (json.loads(spec.canonical_json()) for spec in (old, new))
+    return tuple(_differences(before, after, but=but))
 
 
 def content_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
