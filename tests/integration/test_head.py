@@ -196,7 +196,11 @@ def test_who_holds_snapshots_is_left_for_the_next_head_and_ended_with_the_last(t
 def waiting(environment: Mapping[str, str], *words: str) -> Iterator[None]:
     """A process of Python that waits for its input; a writer process leaves its family for that."""
     with subprocess.Popen(
-        [sys.executable, *words], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, *words],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # the agents of another Ray may be in this one
     ) as process:
         if words == WRITER:
             assert process.wait() == 0

@@ -18,8 +18,8 @@ _STAY_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.5
 _CHUNK: Final = 1 << 20
 _SHARE: Final = 0.01
-"""Of the time, spent on checksums while nobody waits for them: all of it at once is felt by the step that
-trains beside it, where no core is free."""
+"""Of a core, given to checksums while nobody waits for them: all at once they are felt by the step that
+trains beside them, where no core is free."""
 
 
 class Shelf:
@@ -74,10 +74,10 @@ class Shelf:
         """XXH3-128 of what lies there, in hex."""
         digest, end = xxhash.xxh3_128(), piece.start + piece.size
         for start in range(piece.start, end, _CHUNK):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             with whole[start : min(start + _CHUNK, end)] as chunk:
                 digest.update(chunk)
-            self._rest((time.perf_counter() - begun) * (1 / _SHARE - 1))
+            self._rest((time.thread_time() - begun) * (1 / _SHARE - 1))
         return digest.hexdigest()
 
     def _say(self, held: list[Held]) -> None:
