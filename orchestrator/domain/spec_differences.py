@@ -7,14 +7,14 @@ from typing import Any, Final
 from orchestrator.domain.spec import RunSpec
 
 NOT_COMPARED: Final = frozenset({"name", "labels", "queue", "priority"})
+"""What the fingerprint leaves out."""
 NOT_COMPARED_OF_TASKS: Final = NOT_COMPARED | {
     "workers",
     "checkpoint.keep_last",
     "checkpoint.keep_every",
     "checkpoint.snapshot_every",
 }
-"""What else may differ where a task is resumed: its result is the same."""
-"""What the fingerprint leaves out."""
+"""What may differ where a task is resumed: its result is the same."""
 
 
 def spec_differences(old: RunSpec, new: RunSpec, *, but: Collection[str] = NOT_COMPARED) -> tuple[str, ...]:
