@@ -172,11 +172,12 @@ def _alone(home: Path) -> Iterator[None]:
 def _clear(home: Path) -> None:
     """Only where no process of Ray lives may the store of the GCS be emptied."""
     before = Head.recorded(home)
-    if before is not None:
-        if before.alive():
-            raise HeadFailed(f"{home} has a Ray head that is running at {before.address}")
+    if before is None:
+        _household_of(home).end(patience_s=_END_WITHIN_S, but_snapshots=True)
+    elif before.alive():
+        raise HeadFailed(f"{home} has a Ray head that is running at {before.address}")
+    else:
         before.stop(but_snapshots=True)
-    _household_of(home).end(patience_s=_END_WITHIN_S, but_snapshots=True)
     with storage_errors("create", home):
         shutil.rmtree(_gcs_store(home), ignore_errors=True)
         _gcs_store(home).mkdir()

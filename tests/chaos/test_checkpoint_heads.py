@@ -19,10 +19,10 @@ from cluster.daemons import Daemon, Household, start_ticks
 from cluster.head import Head
 from tests.chaos.conftest import REPEATS
 from tests.chaos.test_training_survives import submit
-from tests.integration.checkpoint_runs import Proof, newest, proof, uncommitted, writers_of
+from tests.integration.checkpoint_runs import Proof, newest, proof, uncommitted, wait_under_way, writers_of
 from tests.integration.processes import wait_gone
 from tests.integration.saboteur import Watched
-from tests.integration.shipped import paced_code
+from tests.integration.shipped import paced_code, paced_spec
 from trainers.checkpoints.held import folder_of, held_in
 from trainers.recorder import newest_step
 
@@ -91,9 +91,7 @@ class Strike:
     def _await_moment(self, rng: random.Random, run: Watched) -> None:
         time.sleep(rng.uniform(0, 2 * EVERY * STEP_S))
         if self.during_commit:
-            deadline = time.monotonic() + 20
-            while not uncommitted(run.run) and time.monotonic() < deadline:
-                time.sleep(0.0005)
+            wait_under_way(run.run)
 
 
 def kill_all(daemons: list[Daemon], rng: random.Random) -> None:
@@ -112,19 +110,9 @@ def lives() -> list[list[int]]:
 
 
 def spec_of(name: str, code: Path, *, pause_s: float) -> dict[str, Any]:
-    """The pause decides how long it takes, and not what comes out.
-
-    Nothing about `retry`: losses of infrastructure cost nothing while there are new steps between them.
-    """
-    return {
-        "name": name,
-        "task": "paced:Paced",
-        "workers": 2,
-        "model": {"pause_s": pause_s},
-        "code": {"working_dir": str(code)},
-        "train": {"steps": STEPS, "global_batch": 16, "logical_shards": 8, "evaluate_rows": 64},
-        "checkpoint": {"every": EVERY, "snapshot_every": SNAPSHOT_EVERY},
-    }
+    """Nothing about `retry`: losses of infrastructure cost nothing while there are new steps between them."""
+    saved = {"every": EVERY, "snapshot_every": SNAPSHOT_EVERY}
+    return paced_spec(name, code, pause_s=pause_s, steps=STEPS, checkpoint=saved)
 
 
 @pytest.fixture(scope="module")

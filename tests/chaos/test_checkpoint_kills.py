@@ -28,6 +28,7 @@ from tests.integration.checkpoint_runs import (
     spec_of,
     uncommitted,
     wait_committed,
+    wait_under_way,
     writers_of,
 )
 from tests.integration.saboteur import Watched, controller_pid, kill, sabotage
@@ -88,9 +89,7 @@ class Strike:
     def _await_moment(self, run: Watched) -> None:
         time.sleep(self.rng.uniform(0, STEP_S * (STEPS - 3 * EVERY)))
         if self.during_commit:
-            deadline = time.monotonic() + 20
-            while not uncommitted(run.run) and time.monotonic() < deadline:
-                time.sleep(0.0005)
+            wait_under_way(run.run)
 
 
 def strikes() -> Iterator[Strike]:

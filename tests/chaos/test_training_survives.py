@@ -17,7 +17,7 @@ from orchestrator.domain.audit import audit
 from orchestrator.domain.journal import read_journal
 from orchestrator.domain.run_directory import RunDirectory
 from tests.integration.saboteur import Watched
-from tests.integration.shipped import paced_code
+from tests.integration.shipped import paced_code, paced_spec
 
 AWAY_S = float(os.environ.get("TUMBLER_CHAOS_AWAY_S", "60"))
 """How long the service stays away."""
@@ -39,16 +39,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec_of(name: str, code: Path, *, pause_s: float) -> dict[str, Any]:
-    """The pause decides how long it takes, and not what comes out."""
-    return {
-        "name": name,
-        "task": "paced:Paced",
-        "workers": 2,
-        "model": {"pause_s": pause_s},
-        "code": {"working_dir": str(code)},
-        "train": {"steps": NUM_STEPS, "global_batch": 16, "logical_shards": 8, "evaluate_rows": 64},
-        "checkpoint": {"every": 100},
-    }
+    return paced_spec(name, code, pause_s=pause_s, steps=NUM_STEPS, checkpoint={"every": 100})
 
 
 class Faults:

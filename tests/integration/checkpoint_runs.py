@@ -1,6 +1,7 @@
 """Runs whose checkpoints are put to use: what they are made of, how they are struck, and what must not depend
 on it."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def uncommitted(run: RunDirectory) -> list[int]:
     ]
     last = newest(run)
     return [step for step in found if step > last]
+
+
+def wait_under_way(run: RunDirectory) -> None:
+    """Until there are parts that are not committed, and at once then; for 20 s at most."""
+    deadline = time.monotonic() + 20
+    while not uncommitted(run) and time.monotonic() < deadline:
+        time.sleep(0.0005)
 
 
 def num_writers(manifest: Manifest) -> int:

@@ -66,7 +66,7 @@ def filled() -> tuple[Arena, StateImage]:
     return arena, image
 
 
-def test_checksums_are_made_bit_by_bit_with_long_pauses(
+def test_checksums_are_made_chunk_by_chunk_with_pauses_between(
     filled: tuple[Arena, StateImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arena, image = filled
